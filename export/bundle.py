@@ -1,0 +1,143 @@
+"""One ONNX file with its manifest inside: the only thing that passes from training to streaming.
+
+Read without onnx or onnxruntime: the outermost level of the protobuf is walked by hand (onnx.proto: ModelProto,
+field 14 `metadata_props`, repeated StringStringEntryProto with 1 = key and 2 = value).
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from .errors import BundleError
+from .manifest import Manifest, manifest_from_json, manifest_to_json
+
+MANIFEST_KEY: Final = "skelanon.manifest"
+DIGEST_KEY: Final = "skelanon.digest"
+MAX_BYTES: Final = 1 << 30
+_METADATA_FIELD: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle: `model` is the whole ONNX file, `sha256` identifies it on the wire and in logs."""
+
+    manifest: Manifest
+    sha256: str
+    model: bytes = field(repr=False)
+
+
+def default_bundle_path() -> Path:
+    """The bundle that comes with skelanon: the Template anonymizer."""
+    return Path(str(resources.files("skelanon.export") / "template.onnx"))
+
+
+def read_bundle(path: str | os.PathLike[str], *, sha256: str | None = None) -> Bundle:
+    """Read and verify a bundle. Raises BundleError: unreadable, not a bundle, edited, future, not the pinned one."""
+    try:
+        with open(path, "rb") as file:
+            model = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"cannot read the bundle: {error.strerror}") from error
+    if len(model) > MAX_BYTES:
+        raise BundleError(f"the bundle is larger than {MAX_BYTES} bytes")
+    actual = hashlib.sha256(model).hexdigest()
+    if sha256 is not None and actual != sha256:
+        raise BundleError(f"the bundle's sha256 is {actual}, but `model.sha256` asks for {sha256}")
+    return Bundle(_verified_manifest(model), actual, model)
+
+
+def seal(model_without_metadata: bytes, manifest: Manifest) -> bytes:
+    """Append the manifest and a digest over graph and manifest to a serialised ModelProto without metadata."""
+    text = manifest_to_json(manifest).encode()
+    digest = _digest(model_without_metadata, text)
+    entries = [(MANIFEST_KEY.encode(), text), (DIGEST_KEY.encode(), digest.encode())]
+    return model_without_metadata + b"".join(
+        _length_delimited(_METADATA_FIELD, _length_delimited(1, key) + _length_delimited(2, value))
+        for key, value in entries
+    )
+
+
+def _verified_manifest(model: bytes) -> Manifest:
+    graph, metadata = _split(model)
+    if MANIFEST_KEY not in metadata:
+        raise BundleError("not a skelanon bundle: it has no manifest; make one with `skelanon export`")
+    manifest = manifest_from_json(metadata[MANIFEST_KEY])
+    if set(metadata) != {MANIFEST_KEY, DIGEST_KEY} or metadata[DIGEST_KEY] != _digest(
+        graph, metadata[MANIFEST_KEY].encode()
+    ):
+        raise BundleError("the bundle was edited after it was exported (its digest does not match); export it again")
+    return manifest
+
+
+def _digest(graph: bytes, manifest: bytes) -> str:
+    return hashlib.sha256(hashlib.sha256(graph).digest() + manifest).hexdigest()
+
+
+def _split(model: bytes) -> tuple[bytes, dict[str, str]]:
+    """The model without its metadata, and the metadata."""
+    graph: list[bytes] = []
+    metadata: dict[str, str] = {}
+    try:
+        for number, start, value, end in _fields(model):
+            if number != _METADATA_FIELD:
+                graph.append(model[start:end])
+                continue
+            entry = {n: model_value for n, _, model_value, _ in _fields(value)}
+            key, text = entry.get(1, b"").decode(), entry.get(2, b"").decode()
+            if key in metadata:
+                raise BundleError(f"the bundle has two entries {key!r} in its metadata")
+            metadata[key] = text
+    except (IndexError, UnicodeDecodeError) as error:
+        raise BundleError("not an ONNX file") from error
+    return b"".join(graph), metadata
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
+    """(field number, start, value, end) of each field of a protobuf message; IndexError where it is malformed."""
+    position = 0
+    while position < len(data):
+        start = position
+        tag, position = _varint(data, position)
+        wire_type, size = tag & 7, 0
+        if wire_type == 0:
+            _, end = _varint(data, position)
+        else:
+            if wire_type == 2:
+                size, position = _varint(data, position)
+            elif wire_type in (1, 5):
+                size = 8 if wire_type == 1 else 4
+            else:
+                raise IndexError(f"wire type {wire_type}")
+            end = position + size
+        if end > len(data):
+            raise IndexError("field longer than the message")
+        yield tag >> 3, start, data[position:end], end
+        position = end
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise IndexError("varint longer than 64 bits")
+
+
+def _length_delimited(number: int, value: bytes) -> bytes:
+    return _encode_varint(number << 3 | 2) + _encode_varint(len(value)) + value
+
+
+def _encode_varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

@@ -1,0 +1,15 @@
+"""Maps the root folders to the namespace package `skelanon`; all metadata is in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+FOLDERS = ["configs", "sensors", "export", "stream", "train", "cli"]
+
+setup(
+    packages=[f"skelanon.{p}" for f in FOLDERS for p in [f, *(f"{f}.{s}" for s in find_packages(f))]],
+    package_dir={f"skelanon.{f}": f for f in FOLDERS},
+    package_data={
+        "skelanon.configs": ["*.yaml"],
+        "skelanon.export": ["*.onnx"],
+        **{f"skelanon.{f}": ["py.typed"] for f in ("sensors", "stream", "train", "cli")},
+    },
+)
