@@ -34,7 +34,7 @@ _REST_LEFT = {
 def bone_lengths(stature_m: float = REFERENCE_STATURE_M) -> Doubles:
     """(25,) float64, metres: length of the bone that ends at each joint of an average body; 0 at the root."""
     fractions = _CENTRAL | {f"{name}{side}": f for name, f in _PAIRED.items() for side in ("Left", "Right")}
-    return stature_m * np.array([fractions.get(name, 0.0) for name in JOINT_NAMES])
+    return np.array([stature_m * fractions.get(name, 0.0) for name in JOINT_NAMES])
 
 
 def rest_directions() -> Doubles:
@@ -46,7 +46,7 @@ def rest_directions() -> Doubles:
         directions[INDEX[f"{name}Left"]] = left
         directions[INDEX[f"{name}Right"]] = (-left[0], left[1], left[2])
     norms = np.linalg.norm(directions, axis=1, keepdims=True)
-    return np.divide(directions, norms, out=directions, where=norms > 0)
+    return directions / np.where(norms > 0, norms, 1.0)
 
 
 def ancestor_matrix() -> Doubles:
