@@ -1,8 +1,17 @@
 """Fixtures that several test files share."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
+
+from skelanon.export.bundle import Bundle
+from skelanon.export.manifest import Manifest, Root
+from skelanon.export.runner import Floats, Runner
+from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
+from skelanon.sensors.frame import BodyFrame
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,3 +33,71 @@ def data() -> Path:
 def reference() -> Path:
     """The folder of what public implementations compute; skips where it is absent."""
     return _shared("reference")
+
+
+class ScriptedRunner(Runner):
+    """A runner whose model is a Python function of (rows, joints, present); it counts calls and remembers resets."""
+
+    def __init__(self, model: Callable[[Floats], Floats], *, bodies_per_sample: Literal[1, 2] = 1, root: Root) -> None:
+        manifest = Manifest(
+            name="scripted",
+            anonymizer="scripted",
+            bodies_per_sample=bodies_per_sample,
+            axes="camera",
+            root=root,
+            parity_tolerance_m=1e-5,
+        )
+        super().__init__(Bundle(manifest, "0" * 64, b""))
+        self.model = model
+        self.calls: list[tuple[list[int], Floats, Floats]] = []
+        self.resets: list[int] = []
+
+    def step(self, rows: Sequence[int], joints: Floats, present: Floats) -> Floats:
+        self.calls.append((list(rows), joints.copy(), present.copy()))
+        return self.model(joints)
+
+    def reset(self, row: int) -> None:
+        self.resets.append(row)
+
+    def close(self) -> None:
+        self.model = _closed
+
+
+def _closed(_: Floats) -> Floats:
+    raise RuntimeError("the runner is closed")
+
+
+def shrink(joints: Floats) -> Floats:
+    """A stand-in for an anonymizer: every body at 0.9 of its size, and moved."""
+    return (joints * np.float32(0.9) + np.float32(0.05)).astype(np.float32)
+
+
+@pytest.fixture
+def scripted_runner() -> Callable[..., ScriptedRunner]:
+    """Makes a runner of a Python function; without one, of a function that makes bodies smaller."""
+
+    def make(
+        model: Callable[[Floats], Floats] = shrink, *, bodies_per_sample: Literal[1, 2] = 1, root: Root = "model"
+    ) -> ScriptedRunner:
+        return ScriptedRunner(model, bodies_per_sample=bodies_per_sample, root=root)
+
+    return make
+
+
+@pytest.fixture
+def body_frame() -> Callable[..., BodyFrame]:
+    """Makes a raw frame of average bodies of different size and place, one for each track id."""
+
+    def make(*track_ids: int, captured_ns: int = 0, discontinuity: bool = False, seed: int = 0) -> BodyFrame:
+        random = np.random.default_rng([seed, captured_ns])
+        pose = ancestor_matrix() @ (rest_directions() * bone_lengths()[:, None])
+        joints = (
+            np.stack([pose * (0.9 + 0.03 * (i % 7)) + (i % 5 - 2, 0.1, 3.0) for i in track_ids])
+            if track_ids
+            else pose[None][:0]
+        )
+        joints = (joints + random.normal(0, 0.003, joints.shape)).astype(np.float32)
+        tracking = np.full(joints.shape[:2], 2, np.uint8)
+        return BodyFrame(captured_ns, joints, tracking, track_ids, discontinuity)
+
+    return make

@@ -1,0 +1,87 @@
+"""`skelanon run`, `replay` and `demo`: the node."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from skelanon.configs import NodeSettings
+
+Endpoint = Annotated[str, typer.Option(help="ZeroMQ address to publish at: tcp:// or ipc://.")]
+Model = Annotated[str, typer.Option(help="Bundle file, or `default`.")]
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:7400"
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML file; `synthetic.yaml` and `replay.yaml` come with skelanon.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, over the file's.")] = None,
+) -> None:
+    """Run a node: sensors in, anonymous skeletons out."""
+    from skelanon.configs import load_settings
+
+    _run(load_settings(config, overrides or []))
+
+
+def replay(
+    path: Annotated[str, typer.Argument(help="A `.skeleton` file, or a folder of them.", metavar="FILE|FOLDER")],
+    stream: Annotated[str, typer.Option(help="Public name of the stream.")] = "replay",
+    rate: Annotated[float, typer.Option(help="Frames per second.")] = 30.0,
+    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="As fast as possible, and losing no frame.")] = False,
+    timestamps: Annotated[str, typer.Option(help="`now`, or `original`: from 1970 on, at the rate.")] = "now",
+    model: Model = "default",
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    wait_for: Annotated[int | None, typer.Option(help="Subscribers to wait for; with --fast 1, else 0.")] = None,
+) -> None:
+    """Play recordings as if they were live, through the model, to subscribers."""
+    from skelanon.configs import check
+
+    sensor = {
+        "kind": "replay",
+        "path": path,
+        "rate_hz": rate,
+        "loop": loop,
+        "fast": fast,
+        "timestamps": timestamps,
+    }
+    waits = int(fast) if wait_for is None else wait_for
+    _run(_settings({stream: sensor}, model, endpoint, waits, check))
+
+
+def demo(
+    seconds: Annotated[float, typer.Option(help="How long.", min=1.0)] = 10.0,
+    endpoint: Endpoint = "tcp://127.0.0.1:*",
+) -> None:
+    """Replay a made-up recording through the default model, and show the anonymous frames arriving."""
+    from .demo import show
+
+    show(seconds, endpoint)
+
+
+def _settings(sensors: dict[str, Any], model: str, endpoint: str, waits: int, check: Any) -> "NodeSettings":
+    tree = {
+        "sensors": sensors,
+        "model": {"bundle": model},
+        "publish": {"endpoint": endpoint, "wait_for_subscribers": waits},
+    }
+    settings: NodeSettings = check(tree, "command line")
+    return settings
+
+
+def _run(settings: "NodeSettings") -> None:
+    from skelanon.stream.node import create_node
+
+    node = create_node(settings)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: node.stop())
+    with node:
+        node.run()
+        asked = node.stopped
+    faults = sum(counters.faults for counters in node.counters)
+    if faults and not asked:
+        sys.stderr.write(f"error: {faults} faults; the lines above say which\n")
+        sys.exit(1)

@@ -1,0 +1,208 @@
+"""NTU RGB+D `.skeleton` recordings: one text file for each clip, with the bodies that a Kinect v2 saw in each frame.
+
+The number of frames; for each frame the number of bodies; for each body a line of 10 fields (its id first), the
+number of joints, and a line of 12 fields for each joint: x y z depthX depthY colorX colorY orientationW orientationX
+orientationY orientationZ trackingState. Source: shahroudy/NTURGB-D, `Matlab/read_skeleton_file.m`.
+"""
+
+import logging
+import os
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal, NoReturn
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from .errors import RecordingError, SensorError
+from .frame import BodyFrame, Joints, Tracking
+from .joints import JOINTS
+
+MAX_BYTES: Final = 64 << 20
+"""Largest recording that is read: about 14 minutes of one body at 30 Hz."""
+MAX_BODIES: Final = 6
+"""Bodies that a Kinect v2 tracks at the same time."""
+
+_Head = tuple[(Annotated[int, Meta(ge=0)], *[float] * 9)]  # type: ignore[valid-type]
+_Joint = tuple[(*[float] * 11, Annotated[int, Meta(ge=0, le=2)])]  # type: ignore[valid-type]
+_Body = tuple[(_Head, tuple[Literal[25]], *[_Joint] * JOINTS)]  # type: ignore[valid-type]
+_BODY_LINES = 2 + JOINTS
+_PACK = struct.Struct("75d").pack
+_body_decoder = msgspec.json.Decoder(_Body)
+
+_JSON = bytes(c if c in b"0123456789+-.eE\r\n" else ord(",") if c == ord(" ") else ord("?") for c in range(256))
+"""Makes a line of numbers the inside of a JSON array, and spoils whatever else JSON could mean."""
+
+_SAMPLE = re.compile(rb"(S\d{3}C\d{3}P\d{3}R\d{3}A\d{3})(?:\.skeleton)?")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class SkeletonRecording:
+    """A recorded clip of F frames with B bodies in all: raw, and therefore kept inside the process.
+
+    joints: (B, 25, 3) float32, metres, camera axes, read-only; not finite where the recording says so.
+    tracking: (B, 25) uint8, 0 not tracked, 1 inferred, 2 tracked, read-only.
+    track_ids: B integers, the `bodyID` of each body.
+    frame_start: F + 1 integers; the bodies of frame i are those from `frame_start[i]` up to `frame_start[i + 1]`.
+
+    It cannot be pickled and does not show its values.
+    """
+
+    joints: Joints
+    tracking: Tracking
+    track_ids: tuple[int, ...]
+    frame_start: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """F, the number of frames."""
+        return len(self.frame_start) - 1
+
+    def frame(self, index: int, captured_ns: int, *, discontinuity: bool = False) -> BodyFrame:
+        """Frame `index` (from 0 on) as a sensor would deliver it; its arrays are views of the recording's."""
+        start, end = self.frame_start[index], self.frame_start[index + 1]
+        return BodyFrame(
+            captured_ns,
+            self.joints[start:end],
+            self.tracking[start:end],
+            self.track_ids[start:end],
+            discontinuity,
+        )
+
+    def __repr__(self) -> str:
+        return f"SkeletonRecording(frames={len(self)}, bodies={len(self.track_ids)})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a raw SkeletonRecording cannot be pickled: it must not leave the process")
+
+
+def read_skeleton(path: str | os.PathLike[str]) -> SkeletonRecording:
+    """Read a `.skeleton` file. Raises SensorError when it cannot be read, RecordingError when it is malformed."""
+    try:
+        with open(path, "rb") as file:
+            return parse_skeleton(file.read(MAX_BYTES + 1))
+    except OSError as error:
+        reason = error.strerror
+    # Raised out here, so that the OSError, which holds the file name, does not hang on to it.
+    raise SensorError(f"the recording cannot be read: {reason}")
+
+
+def parse_skeleton(data: bytes) -> SkeletonRecording:
+    """Parse the content of a `.skeleton` file; ghost bodies are kept, NaN and infinite values are let through.
+
+    Raises RecordingError, which names the line, for anything else than the format: wrong counts or columns, what is
+    not a number, a state outside 0 to 2, a body id twice in a frame, lines missing or left over, no frames.
+    """
+    if len(data) > MAX_BYTES:
+        raise RecordingError(f"the recording is larger than {MAX_BYTES} bytes: split it")
+    lines = _Lines(data)
+    frames = lines.take_count("frames")
+    if not frames:
+        raise RecordingError("line 1: the recording has no frames")
+    joints: list[bytes] = []
+    tracking: list[bytes] = []
+    track_ids: list[int] = []
+    frame_start = [0]
+    for _ in range(frames):
+        for _ in range(lines.take_count("bodies", most=MAX_BODIES)):
+            (track_id, *_), _, *rows = lines.take_body()
+            if track_id in track_ids[frame_start[-1] :]:
+                raise RecordingError(f"line {lines.taken + 1 - _BODY_LINES}: this body is in the frame already")
+            track_ids.append(track_id)
+            x, y, z, *_, states = zip(*rows, strict=True)
+            joints.append(_PACK(*x, *y, *z))
+            tracking.append(bytes(states))
+        frame_start.append(len(track_ids))
+    lines.require_end()
+    return SkeletonRecording(
+        _metres(b"".join(joints)),
+        np.frombuffer(b"".join(tracking), np.uint8).reshape(-1, JOINTS),
+        tuple(track_ids),
+        tuple(frame_start),
+    )
+
+
+def _metres(packed: bytes) -> Joints:
+    values = np.frombuffer(packed, np.float64).reshape(-1, 3, JOINTS)
+    with np.errstate(over="ignore"):  # beyond float32: infinite, like any other value that no body can have
+        joints = values.transpose(0, 2, 1).astype(np.float32, order="C")  # (B, 25, 3)
+    joints.flags.writeable = False
+    return joints
+
+
+class _Lines:
+    """The lines of a recording, taken one after the other.
+
+    Raises RecordingError, naming the line (from 1 on), where something else stands.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._text = data.rstrip() + b"\n"
+        ends = np.flatnonzero(np.frombuffer(self._text, np.uint8) == ord("\n"))
+        self._ends = memoryview(ends)  # memoryview: its items are Python integers
+        self._position = 0
+        self.taken = 0
+
+    def take_count(self, things: str, most: int = 10**9) -> int:
+        """The number that stands alone in the next line."""
+        text = self._take(1).strip()
+        if not text.isdigit() or len(text) > 10 or int(text) > most:
+            raise RecordingError(f"line {self.taken}: the number of {things} must stand here, {most} at most")
+        return int(text)
+
+    def take_body(self) -> _Body:
+        """The next 27 lines: a body's id and nine numbers, the number of joints, 25 joints of twelve numbers."""
+        text = self._take(_BODY_LINES)
+        try:
+            return _body_decoder.decode(b"[[%b]]" % text.translate(_JSON).replace(b"\n", b"],["))
+        except msgspec.DecodeError:  # JSON knows neither NaN nor .5, nor two blanks in a row: read it with care
+            pass
+        lines = enumerate(text.split(b"\n"), self.taken + 1 - _BODY_LINES)
+        return tuple(_careful(line, number) for number, line in lines)
+
+    def require_end(self) -> None:
+        """Refuse lines that are left over."""
+        if self.taken != len(self._ends):
+            raise RecordingError(f"line {self.taken + 1}: the recording must have ended with its last frame")
+
+    def _take(self, lines: int) -> bytes:
+        self.taken += lines
+        if self.taken > len(self._ends):
+            raise RecordingError(f"line {len(self._ends)}: the recording ends too early")
+        start, self._position = self._position, self._ends[self.taken - 1] + 1
+        return self._text[start : self._position - 1]
+
+
+def _is_number(token: bytes) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return b"_" not in token
+
+
+def skeleton_files(folder: Path) -> list[Path]:
+    """The `.skeleton` files of a folder in the order of their names, without those in lists of missing skeletons."""
+    missing = missing_skeletons(folder)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".skeleton" and path.is_file())
+    kept = [path for path in paths if path.stem not in missing]
+    if len(kept) < len(paths):
+        logger.info("%d of %d recordings skipped: their skeletons are listed as missing", len(paths) - len(kept), len(paths))
+    return kept
+
+
+def missing_skeletons(folder: Path) -> frozenset[str]:
+    """Names (S001C001P001R001A001) in the lists of samples with missing skeletons that lie in a folder.
+
+    Such a list is a `.txt` file with `missing_skeletons` in its name, as NTU RGB+D and NTU RGB+D 120 publish them.
+    """
+    names: set[str] = set()
+    for path in folder.glob("*missing_skeletons*.txt"):
+        with path.open("rb") as file:
+            samples = (_SAMPLE.fullmatch(line.strip()) for line in file)
+            names.update(sample[1].decode() for sample in samples if sample)
+    return frozenset(names)

@@ -1,0 +1,200 @@
+"""The node: sensors in, anonymous skeletons out."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+from skelanon.configs.schema import NodeSettings, PublishSettings
+from skelanon.export.bundle import default_bundle_path, read_bundle
+from skelanon.export.ort_cpu import OnnxRuntimeCpu
+from skelanon.export.runner import Runner
+from skelanon.sensors.factory import create_sensor
+from skelanon.sensors.frame import BodyFrame
+from skelanon.sensors.sensor import Sensor
+
+from .anonymizer import Anonymizer
+from .anonymous import without_bodies
+from .counters import StreamCounters
+from .latency import Latencies, Stopwatch
+from .mailbox import Delivery, Mailbox
+from .publisher import Publisher
+from .sensor_thread import SensorThread
+from .wire import StatusMessage
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.05
+STATUS_PERIOD_S: Final = 1.0
+SILENCE_S: Final = 2.0
+"""A sensor that delivers nothing for so long, not even an empty frame, is at fault."""
+JOIN_S: Final = 0.4
+
+
+class Node:
+    """Anonymizes the bodies of all sensors in one loop and publishes them. Made, run and closed by one thread.
+
+    Each sensor has a thread that hands its frames over; this thread alone touches the model and the socket.
+    Raises PublishError where it may not, or cannot, publish at the endpoint.
+    """
+
+    def __init__(
+        self,
+        sensors: Mapping[str, Sensor],
+        runner: Runner,
+        publish: PublishSettings,
+        *,
+        track_timeout_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._streams = list(sensors)
+        self._clock = clock
+        self._stop = threading.Event()
+        lossless = [sensor.lossless for sensor in sensors.values()]
+        self._mailbox = Mailbox(lossless)
+        self._runner = runner
+        self._anonymizer = Anonymizer(
+            runner, sensors=len(sensors), track_timeout_s=track_timeout_s, tracking=publish.tracking
+        )
+        self._latencies = Latencies()
+        self.counters = [StreamCounters() for _ in self._streams]
+        self._threads = [
+            SensorThread(number, name, sensor, self._mailbox, self._stop)
+            for number, (name, sensor) in enumerate(sensors.items())
+        ]
+        self._running = set(range(len(sensors)))
+        self._wait_for = publish.wait_for_subscribers
+        self._started_s = self._status_s = clock()
+        self.publisher = Publisher(
+            self._streams, runner.bundle, publish, lossless=any(lossless), give_up=self._stop.is_set
+        )
+
+    def run(self) -> None:
+        """Publish until `stop` is called or every recording has ended.
+
+        A failure of a sensor or of the model does not end it. Raises RuntimeError, from the cause, when a thread of
+        the node itself fails.
+        """
+        waiting = True
+        while self._running and not self._stop.is_set():
+            if waiting and self.publisher.subscribers >= self._wait_for:
+                waiting = False
+                self._start_sensors()
+            self._process(self._mailbox.take(TICK_S))
+            self.publisher.serve_subscriptions()
+            if self._clock() - self._status_s >= STATUS_PERIOD_S:
+                self._report()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody called `stop`."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Make `run` return soon. From any thread or signal handler, any number of times."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Stop the sensors, tell the subscribers, free the model and the address. May be called twice."""
+        asked = self.stopped
+        self._stop.set()
+        self._mailbox.close()
+        deadline = time.monotonic() + JOIN_S
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        if not self.publisher.closed:
+            for counters in self.counters:
+                counters.state = "stopped"
+            self._report()
+        self.publisher.close(patient=not asked)
+        self._runner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start_sensors(self) -> None:
+        for counters, thread in zip(self.counters, self._threads, strict=True):
+            counters.last_frame_s = self._clock()
+            thread.start()
+
+    def _process(self, deliveries: list[Delivery]) -> None:
+        """Publish one round: at most one frame of each sensor, all bodies in one model call."""
+        frames: list[tuple[int, BodyFrame]] = []
+        fresh: list[Delivery] = []
+        for delivery in deliveries:
+            if isinstance(delivery.content, BodyFrame):
+                frames.append((delivery.sensor, delivery.content))
+                fresh.append(delivery)
+            elif delivery.content == "fault":
+                self.counters[delivery.sensor].failed()
+                self._publish_fault(delivery.sensor)
+            else:
+                self.counters[delivery.sensor].state = "stopped"
+                self._running.discard(delivery.sensor)
+        if not frames:
+            return
+        now_s, latencies = self._clock(), self._latencies
+        watch = Stopwatch(latencies)
+        for delivery in fresh:
+            latencies.add("wait", watch.started_ns - delivery.put_ns)
+        for delivery, outcome in zip(fresh, self._anonymizer.anonymize(frames, watch), strict=True):
+            self.publisher.send(delivery.sensor, outcome.frame, delivery.dropped)
+            latencies.add("total", watch.lap("send") - delivery.put_ns)
+            self.counters[delivery.sensor].published(outcome.frame.state, delivery.dropped, outcome.withheld, now_s)
+
+    def _report(self) -> None:
+        """Every second: schema and status of each stream, and a `fault` frame where something is wrong."""
+        now_s = self._clock()
+        elapsed_s = max(now_s - self._status_s, 1e-3)
+        self._status_s = now_s
+        for stream, counters in enumerate(self.counters):
+            if counters.state == "ok" and now_s - counters.last_frame_s > SILENCE_S:
+                log.error("sensor %s has delivered nothing for %.0f s", self._streams[stream], SILENCE_S)
+                counters.failed()
+            if counters.state == "fault":
+                self._publish_fault(stream)
+            self.publisher.send_schema(stream)
+            self.publisher.send_status(stream, self._status(stream, now_s, elapsed_s))
+
+    def _publish_fault(self, stream: int) -> None:
+        self.publisher.send(stream, without_bodies(time.time_ns(), "fault"))
+
+    def _status(self, stream: int, now_s: float, elapsed_s: float) -> StatusMessage:
+        counters = self.counters[stream]
+        rate_in_hz, rate_out_hz = counters.rates(elapsed_s)
+        return StatusMessage(
+            stream=self._streams[stream],
+            epoch=self.publisher.epoch,
+            state=counters.state,
+            uptime_s=round(now_s - self._started_s, 3),
+            rate_in_hz=round(rate_in_hz, 2),
+            rate_out_hz=round(rate_out_hz, 2),
+            frames_in=counters.frames_in,
+            frames_out=counters.frames_out,
+            dropped=counters.dropped,
+            withheld=counters.withheld,
+            faults=counters.faults,
+            latency_us=self._latencies.percentiles(),
+        )
+
+
+def create_node(settings: NodeSettings) -> Node:
+    """The node that settings describe: sensors, bundle, runner, socket.
+
+    Raises BundleError, RunnerError, SensorError or PublishError; nothing stays open then.
+    """
+    path = default_bundle_path() if settings.model.bundle == "default" else settings.model.bundle
+    bundle = read_bundle(path, sha256=settings.model.sha256)
+    sensors = {name: create_sensor(sensor) for name, sensor in settings.sensors.items()}
+    runner = OnnxRuntimeCpu(bundle, threads=settings.model.threads)
+    node = Node(sensors, runner, settings.publish, track_timeout_s=settings.track_timeout_s)
+    log.info("model %s %s, publishing at %s", bundle.manifest.name, bundle.sha256[:12], node.publisher.endpoint)
+    return node

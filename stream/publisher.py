@@ -1,0 +1,183 @@
+"""The socket. What goes through it is an AnonymousFrame, a schema or a status: there is no other way in."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import recv_monitor_message
+
+from skelanon.configs.schema import PublishSettings
+from skelanon.export.bundle import Bundle
+from skelanon.export.manifest import Axes
+
+from .anonymous import AnonymousFrame
+from .curve import AllowList, authenticate, load_key_pair
+from .endpoint import is_local
+from .errors import PublishError
+from .wire import SchemaMessage, StatusMessage, encode_frame, encode_schema, encode_status, topic
+
+log = logging.getLogger(__name__)
+
+_POLLIN: Final = int(zmq.POLLIN)  # the enum's own & is slow
+LINGER_MS: Final = 300
+PATIENT_LINGER_MS: Final = 5000
+_FAILED_HANDSHAKES: Final = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+_AXES: Final[dict[Axes, str]] = {
+    "camera": "x to the sensor's left, y up, z away from the sensor; right-handed",
+    "normalised": "origin at SpineMid; in a track's first frame SpineBase->SpineMid is +z, ShoulderLeft->Right +x",
+}
+
+
+class Publisher:
+    """Publishes the streams of one node on an XPUB socket. Created, used and closed by one thread.
+
+    lossless: wait for subscribers that are behind instead of dropping for them; `give_up` ends such a wait.
+    Raises PublishError where the address is in use, not allowed, or keys are missing.
+    """
+
+    def __init__(
+        self,
+        streams: list[str],
+        bundle: Bundle,
+        settings: PublishSettings,
+        *,
+        lossless: bool = False,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.epoch = secrets.randbits(63)
+        self._streams = streams
+        self._sequences = [0] * len(streams)
+        self._topics = [topic(stream, "frame") for stream in streams]
+        self._schemas = [
+            (topic(stream, "schema"), encode_schema(_schema(bundle, stream, self.epoch))) for stream in streams
+        ]
+        self._lossless = lossless
+        self._give_up = give_up
+        self._subscribers = [0] * len(streams)
+        self.closed = False
+        self._bind(settings)
+
+    def _bind(self, settings: PublishSettings) -> None:
+        if settings.curve is None and not is_local(settings.endpoint):
+            raise PublishError(
+                f"`publish.endpoint` {settings.endpoint} can be reached by other machines: it needs `publish.curve`. "
+                "Make keys with: skelanon keys new NAME"
+            )
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.XPUB)
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._authenticator: ThreadAuthenticator | None = None
+        try:
+            self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+            self._socket.setsockopt(zmq.XPUB_NODROP, int(self._lossless))
+            if settings.curve is not None:
+                self._encrypt(settings.curve.secret_key, AllowList(settings.curve.clients))
+            self._socket.bind(settings.endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise PublishError(f"cannot publish at {settings.endpoint}: {error.strerror}") from error
+        except PublishError:
+            self.close()
+            raise
+        self.endpoint: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def _encrypt(self, secret_key: str, clients: AllowList) -> None:
+        keys = load_key_pair(secret_key)
+        self._authenticator = authenticate(self._context, clients)
+        self._socket.curve_server = True
+        self._socket.curve_publickey, self._socket.curve_secretkey = keys.public, keys.secret
+        self._monitor = self._socket.get_monitor_socket(_FAILED_HANDSHAKES)
+
+    @property
+    def subscribers(self) -> int:
+        """Subscriptions to the frames of the stream that has fewest."""
+        return min(self._subscribers)
+
+    def send(self, stream: int, frame: AnonymousFrame, dropped: int = 0) -> None:
+        """Publish one frame of a stream, given by its number. Raises TypeError for anything but an AnonymousFrame."""
+        message = encode_frame(
+            frame,
+            stream=self._streams[stream],
+            epoch=self.epoch,
+            sequence=self._sequences[stream],
+            published_ns=time.time_ns(),
+            dropped=dropped,
+        )
+        self._sequences[stream] += 1
+        self._send(self._topics[stream], message)
+
+    def send_schema(self, stream: int) -> None:
+        """Publish what the frames of a stream mean."""
+        self._send(*self._schemas[stream])
+
+    def send_status(self, stream: int, status: StatusMessage) -> None:
+        """Publish how a stream is doing."""
+        self._send(topic(self._streams[stream], "status"), encode_status(status))
+
+    def serve_subscriptions(self) -> None:
+        """Greet new subscriptions with the schema, and log refused handshakes. Call it often; it never blocks."""
+        while _readable(self._socket):
+            message = self._socket.recv(zmq.NOBLOCK)
+            subscribed, prefix = message[:1] == b"\x01", message[1:]
+            for stream, frame_topic in enumerate(self._topics):
+                if frame_topic.startswith(prefix):
+                    self._subscribers[stream] += 1 if subscribed else -1
+                if subscribed and self._schemas[stream][0].startswith(prefix):
+                    self.send_schema(stream)
+        if self._monitor is not None:
+            while _readable(self._monitor):
+                event = recv_monitor_message(self._monitor, zmq.NOBLOCK)
+                log.warning("refused a client: its CURVE handshake failed (%s)", zmq.Event(event["event"]).name)
+
+    def close(self, *, patient: bool = False) -> None:
+        """Send what is queued, for at most 0.3 s (5 s if patient), and free the address. May be called twice."""
+        if self.closed:
+            return
+        self.closed = True
+        self._socket.setsockopt(zmq.LINGER, PATIENT_LINGER_MS if patient else LINGER_MS)
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
+            self._monitor = None
+        self._socket.close()
+        if self._authenticator is not None:
+            self._authenticator.stop()
+            self._authenticator = None
+        self._context.term()
+
+    def _send(self, topic_: bytes, message: bytes) -> None:
+        if not self._lossless:
+            self._socket.send_multipart((topic_, message), zmq.NOBLOCK)
+            return
+        while not self._give_up():
+            try:
+                self._socket.send_multipart((topic_, message), zmq.NOBLOCK)
+            except zmq.Again:
+                self._socket.poll(100, zmq.POLLOUT)
+            else:
+                return
+
+
+def _readable(socket: "zmq.Socket[bytes]") -> bool:
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & _POLLIN)
+
+
+def _schema(bundle: Bundle, stream: str, epoch: int) -> SchemaMessage:
+    manifest = bundle.manifest
+    return SchemaMessage(
+        stream=stream,
+        epoch=epoch,
+        axes=manifest.axes,
+        axes_description=_AXES[manifest.axes],
+        root=manifest.root,
+        model_name=manifest.name,
+        model_sha256=bundle.sha256,
+        audit=manifest.audit,
+    )

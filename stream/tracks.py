@@ -1,0 +1,115 @@
+"""Who is who from frame to frame: sticky sample slots and random public ids for the tracks of one sensor."""
+
+import heapq
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+class Rows:
+    """Hands out the rows of a runner, smallest first, to the samples of all sensors."""
+
+    def __init__(self, reset: Callable[[int], None]) -> None:
+        self._reset = reset
+        self._free: list[int] = []
+        self._next = 0
+
+    def acquire(self) -> int:
+        """A free row, its state fresh."""
+        if self._free:
+            row = heapq.heappop(self._free)
+        else:
+            row, self._next = self._next, self._next + 1
+        self._reset(row)
+        return row
+
+    def release(self, row: int) -> None:
+        """Give a row back."""
+        heapq.heappush(self._free, row)
+
+
+@dataclass(slots=True)
+class Track:
+    """A body followed from frame to frame. Its place in the model's input and its public id stay the same."""
+
+    sample: "Sample"
+    slot: int
+    public_id: int
+    seen_ns: int
+
+
+class Sample:
+    """Bodies that the model sees together: one row of the runner, `size` slots."""
+
+    __slots__ = ("row", "slots")
+
+    def __init__(self, row: int, size: int) -> None:
+        self.row = row
+        self.slots: list[int | None] = [None] * size  # the sensor's track id in each slot
+
+
+class Tracks:
+    """The tracks of one sensor. A body keeps its slot until it has been unseen for `timeout_ns`."""
+
+    def __init__(self, rows: Rows, bodies_per_sample: int, timeout_ns: int) -> None:
+        self._rows = rows
+        self._size = bodies_per_sample
+        self._timeout_ns = timeout_ns
+        self._tracks: dict[int, Track] = {}
+        self._samples: list[Sample] = []
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    def update(self, track_ids: Iterable[int], captured_ns: int) -> list[Track]:
+        """The track of each id, in order; new ids start tracks, those unseen for too long end."""
+        tracks = self._tracks
+        seen = []
+        fresh = []
+        for track_id in track_ids:
+            track = tracks.get(track_id)
+            if track is not None and captured_ns - track.seen_ns > self._timeout_ns:
+                self._end(track_id)
+                track = None
+            if track is None:
+                fresh.append(track_id)
+            else:
+                track.seen_ns = captured_ns
+                seen.append(track_id)
+        if len(tracks) > len(seen):
+            self._expire(captured_ns)
+        for track_id in fresh:
+            self._start(track_id, captured_ns)
+        return [tracks[track_id] for track_id in track_ids]
+
+    def clear(self) -> None:
+        """End all tracks (another recording, a loop, a jump in time)."""
+        for track_id in list(self._tracks):
+            self._end(track_id)
+
+    def _start(self, track_id: int, captured_ns: int) -> None:
+        sample = next((s for s in self._samples if None in s.slots), None)
+        if sample is None:
+            sample = Sample(self._rows.acquire(), self._size)
+            self._samples.append(sample)
+        slot = sample.slots.index(None)
+        sample.slots[slot] = track_id
+        self._tracks[track_id] = Track(sample, slot, self._new_public_id(), captured_ns)
+
+    def _end(self, track_id: int) -> None:
+        track = self._tracks.pop(track_id)
+        track.sample.slots[track.slot] = None
+        if not any(slot is not None for slot in track.sample.slots):
+            self._samples.remove(track.sample)
+            self._rows.release(track.sample.row)
+
+    def _expire(self, captured_ns: int) -> None:
+        for track_id, track in list(self._tracks.items()):
+            if captured_ns - track.seen_ns > self._timeout_ns:
+                self._end(track_id)
+
+    def _new_public_id(self) -> int:
+        taken = {track.public_id for track in self._tracks.values()}
+        while (public_id := secrets.randbits(32)) in taken:
+            pass
+        return public_id
