@@ -1,9 +1,53 @@
 PYTHON ?= python3
-VENV := .venv
+PIP_FLAGS ?= -q --disable-pip-version-check -c constraints.txt
 FOLDERS := configs sensors export stream train cli
+SOURCES := $(wildcard $(addsuffix /*,$(FOLDERS))) setup.py pyproject.toml constraints.txt
+
+.PHONY: demo test lint links bundle clean
+
+# Anonymous skeletons arriving at a subscriber: nothing but the base install and onnxruntime.
+demo: build/base/.installed
+	build/base/bin/skelanon demo
+
+# Everything: the wheel is built and installed, then linted, type-checked and tested.
+test: .venv/.installed build/base/.installed lint
+	.venv/bin/pytest
+
+lint: .venv/.installed links
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy build/ns/skelanon
+	.venv/bin/mypy tests
+
+# The default bundle, byte for byte as it is in the repository.
+bundle: .venv/.installed
+	.venv/bin/skelanon export template --out export/template.onnx
+
+# An environment as users have it, without torch.
+build/base/.installed: dist/.built
+	$(PYTHON) -m venv build/base
+	build/base/bin/pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[cpu]"
+	build/base/bin/pip install $(PIP_FLAGS) --force-reinstall --no-deps dist/*.whl
+	touch $@
+
+# The environment of developers.
+.venv/.installed: dist/.built
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[cpu,train,test]"
+	.venv/bin/pip install $(PIP_FLAGS) --force-reinstall --no-deps dist/*.whl
+	touch $@
+
+dist/.built: $(SOURCES)
+	rm -rf dist build/lib build/bdist.* build/build-env
+	$(PYTHON) -m venv build/build-env
+	build/build-env/bin/pip install $(PIP_FLAGS) build
+	build/build-env/bin/python -m build -q --wheel --outdir dist
+	touch $@
 
 # What type checkers need to see through the mapped layout: build/ns/skelanon/<folder> -> <folder>.
-.PHONY: links
 links:
 	mkdir -p build/ns/skelanon
 	for f in $(FOLDERS); do ln -sfn ../../../$$f build/ns/skelanon/$$f; done
+
+clean:
+	rm -rf build dist .venv *.egg-info

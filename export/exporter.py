@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,15 +105,17 @@ def _to_onnx(module: "torch.nn.Module", manifest: Manifest, samples: Samples) ->
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's notes about packages it could also use, and its own deprecations, to itself."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _check_parity(module: "torch.nn.Module", bundle: Bundle, samples: Samples) -> None:
@@ -182,13 +183,11 @@ def _inputs(manifest: Manifest, samples: Samples, frame: int) -> dict[str, Float
 
 def _write(path: Path, model: bytes) -> None:
     """Write beside the target and move into place, so that no reader ever sees half a bundle."""
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".bundle-", delete=False) as file:
-            temporary = file.name
-            file.write(model)
+        temporary.write_bytes(model)
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise BundleError(f"cannot write the bundle: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

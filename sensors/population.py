@@ -50,6 +50,7 @@ class Person:
     cadence_hz: strides (two steps) a second. stride, arm_swing: how far thigh and arm swing from the vertical.
     lean: of the trunk, forwards. phase: 0 to 1, where on the path and in every rhythm the person starts.
     falls: -1 forwards, 1 backwards. path: centre x, z and radius x, z of the figure of eight that is walked, metres.
+    seed: of what the person does when, and of the noise.
     """
 
     stature_m: float

@@ -1,7 +1,7 @@
 """Raw frames in, anonymous frames out: the only place where an AnonymousFrame gets bodies."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,12 +28,11 @@ class _Work:
 
     frame: BodyFrame
     usable: list[int]
+    raw: Floats
+    """(B, 25, 3): the usable bodies."""
     tracks: list[Track]
-
-    def joints(self) -> Floats:
-        """(B, 25, 3): those of the usable bodies."""
-        every = len(self.usable) == len(self.frame.joints)
-        return self.frame.joints if every else self.frame.joints[self.usable]
+    anonymous: Floats | None = None
+    """(B, 25, 3): what the model made of them; None: it failed."""
 
 
 @dataclass(slots=True)
@@ -57,45 +56,65 @@ class Anonymizer:
         rows = Rows(runner.reset)
         self._runner = runner
         self._size = manifest.bodies_per_sample
+        self._memoryless = self._size == 1 and not manifest.state_size and not manifest.persona_size
         self._tracks = [Tracks(rows, self._size, round(track_timeout_s * 1e9)) for _ in range(sensors)]
         self._guard = Guard(keeps_root=manifest.root == "keep")
         self._tracking = tracking
         self._failing = False
 
     def anonymize(self, frames: Sequence[tuple[int, BodyFrame]], watch: Stopwatch) -> list[Outcome]:
-        """Anonymize frames of different sensors, given as (sensor number, frame); one outcome each, in order.
+        """Anonymize frames, given as (sensor number, frame), those of one sensor in order; one outcome each, in order.
 
         Never raises for what a frame holds or a model does: bodies that fail a check are withheld, and a failing
         model makes `fault` frames.
         """
         with np.errstate(all="ignore"):  # what is not a number is withheld, not warned of
-            return self._anonymize(frames, watch)
+            works = [work for wave in self._waves(frames) for work in self._run_wave(wave)]
+            watch.lap("infer")
+            outcomes = self._judge(works)
+            watch.lap("guard")
+        return outcomes
 
-    def _anonymize(self, frames: Sequence[tuple[int, BodyFrame]], watch: Stopwatch) -> list[Outcome]:
+    def _waves(self, frames: Sequence[tuple[int, BodyFrame]]) -> Iterable[Sequence[tuple[int, BodyFrame]]]:
+        """Frames that may go through the model together: of models with a memory, one of each sensor at a time."""
+        if self._memoryless or len({sensor for sensor, _ in frames}) == len(frames):
+            yield frames
+            return
+        wave: dict[int, BodyFrame] = {}
+        for sensor, frame in frames:
+            if sensor in wave:
+                yield list(wave.items())
+                wave = {}
+            wave[sensor] = frame
+        yield list(wave.items())
+
+    def _run_wave(self, frames: Sequence[tuple[int, BodyFrame]]) -> list[_Work]:
         works = [self._prepare(sensor, frame) for sensor, frame in frames]
         tracks = [track for work in works for track in work.tracks]
         if not tracks:
-            watch.lap("infer")
-            return [_outcome(work.frame, ()) for work in works]
-        raw = works[0].joints() if len(works) == 1 else np.concatenate([work.joints() for work in works])
+            return works
+        raw = works[0].raw if len(works) == 1 else np.concatenate([work.raw for work in works])
         try:
             anonymous = self._run(raw, tracks)
+            self._failing = False
         except Exception as error:  # noqa: BLE001 - whatever a model does, nothing raw follows from it
             self._note_failure(error)
-            watch.lap("infer")
-            return [Outcome(without_bodies(w.frame.captured_ns, "fault"), len(w.frame.track_ids)) for w in works]
-        watch.lap("infer")
-        self._failing = False
-        outcomes = self._publishable(works, raw, anonymous)
-        watch.lap("guard")
-        return outcomes
+            anonymous = None
+        start = 0
+        for work in works:
+            end = start + len(work.tracks)
+            work.anonymous = None if anonymous is None else anonymous[start:end]
+            start = end
+        return works
 
     def _prepare(self, sensor: int, frame: BodyFrame) -> _Work:
         if frame.discontinuity:
             self._tracks[sensor].clear()
         usable = _usable(frame.joints)
-        ids = frame.track_ids if len(usable) == len(frame.track_ids) else [frame.track_ids[i] for i in usable]
-        return _Work(frame, usable, self._tracks[sensor].update(ids, frame.captured_ns))
+        raw, ids = frame.joints, frame.track_ids
+        if len(usable) < len(ids):
+            raw, ids = raw[usable], tuple([ids[body] for body in usable])
+        return _Work(frame, usable, raw, self._tracks[sensor].update(ids, frame.captured_ns))
 
     def _run(self, raw: Floats, tracks: list[Track]) -> Floats:
         """(B, 25, 3) anonymous joints of the bodies `raw`; each goes to the slot of its track."""
@@ -118,22 +137,39 @@ class Anonymizer:
             raise ValueError(f"the model returned {anonymous.shape} {anonymous.dtype} for {joints.shape} float32")
         return anonymous
 
-    def _publishable(self, works: list[_Work], raw: Floats, anonymous: Floats) -> list[Outcome]:
-        good = self._guard.check(raw, anonymous).tolist()
-        joints = anonymous.astype("<f4").tobytes()
-        outcomes, body = [], 0
+    def _judge(self, works: list[_Work]) -> list[Outcome]:
+        """Guard all bodies at once, and seal those that pass."""
+        judged = [work for work in works if work.tracks and work.anonymous is not None]
+        if judged:
+            raw = np.concatenate([work.raw for work in judged])
+            anonymous = np.concatenate([work.anonymous for work in judged if work.anonymous is not None])
+            good = iter(self._guard.check(raw, anonymous).tolist())
+            joints = memoryview(anonymous.astype("<f4").tobytes())
+        outcomes = []
         for work in works:
-            tracking = np.minimum(work.frame.tracking, TRACKED).tobytes() if self._tracking else b""
-            bodies = []
-            for track, index in zip(work.tracks, work.usable, strict=True):
-                if good[body]:
-                    own = joints[body * JOINTS_BYTES : (body + 1) * JOINTS_BYTES]
-                    states = tracking[index * TRACKING_BYTES : (index + 1) * TRACKING_BYTES]
-                    bodies.append(Body(track.public_id, own, states))
-                body += 1
-            bodies.sort(key=_public_id)  # an order that says nothing
+            if work.tracks and work.anonymous is None:
+                outcomes.append(Outcome(without_bodies(work.frame.captured_ns, "fault"), len(work.frame.track_ids)))
+                continue
+            bodies, size = [], len(work.tracks) * JOINTS_BYTES
+            if work.tracks:
+                bodies = self._seal(work, joints[:size], good)
+                joints = joints[size:]
             outcomes.append(_outcome(work.frame, tuple(bodies)))
         return outcomes
+
+    def _seal(self, work: _Work, joints: memoryview, good: Iterator[bool]) -> list[Body]:
+        states = np.minimum(work.frame.tracking, TRACKED).tobytes() if self._tracking else b""
+        bodies = [
+            Body(
+                track.public_id,
+                bytes(joints[number * JOINTS_BYTES : (number + 1) * JOINTS_BYTES]),
+                states[index * TRACKING_BYTES : (index + 1) * TRACKING_BYTES],
+            )
+            for number, (track, index) in enumerate(zip(work.tracks, work.usable, strict=True))
+            if next(good)
+        ]
+        bodies.sort(key=_public_id)  # an order that says nothing
+        return bodies
 
     def _note_failure(self, error: Exception) -> None:
         if not self._failing:

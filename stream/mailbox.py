@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -37,7 +36,7 @@ class Mailbox:
     def __init__(self, lossless: list[bool], clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self._lossless = lossless
         self._clock_ns = clock_ns
-        self._lines: list[deque[tuple[BodyFrame | Notice, int, int]]] = [deque() for _ in lossless]
+        self._lines: list[list[tuple[BodyFrame | Notice, int, int]]] = [[] for _ in lossless]
         self._ready: dict[int, None] = {}  # sensors whose line is not empty, in order of arrival
         lock = threading.Lock()
         self._fresh = threading.Condition(lock)
@@ -62,7 +61,7 @@ class Mailbox:
             self._ready[sensor] = None
 
     def take(self, timeout_s: float) -> list[Delivery]:
-        """The oldest entry of each sensor that has one; empty when none came within `timeout_s`.
+        """All that waits, in order for each sensor; empty when nothing came within `timeout_s`.
 
         Raises RuntimeError, from the cause, when a sensor's thread has failed.
         """
@@ -71,7 +70,16 @@ class Mailbox:
                 self._fresh.wait(timeout_s)
             if self._failure is not None:
                 raise RuntimeError("a sensor's thread ended by an error of its own") from self._failure
-            return [self._pop(sensor) for sensor in list(self._ready)]
+            deliveries = [
+                Delivery(sensor, content, put_ns, dropped)
+                for sensor in self._ready
+                for content, put_ns, dropped in self._lines[sensor]
+            ]
+            for sensor in self._ready:
+                self._lines[sensor].clear()
+            self._ready.clear()
+            self._room.notify_all()
+            return deliveries
 
     def fail(self, error: BaseException) -> None:
         """Make `take` raise: a thread of this program itself has failed."""
@@ -84,12 +92,3 @@ class Mailbox:
         with self._fresh:
             self._closed = True
             self._room.notify_all()
-
-    def _pop(self, sensor: int) -> Delivery:
-        line = self._lines[sensor]
-        content, put_ns, dropped = line.popleft()
-        if not line:
-            del self._ready[sensor]
-        if self._lossless[sensor] and len(line) <= LOSSLESS_DEPTH // 2:
-            self._room.notify_all()
-        return Delivery(sensor, content, put_ns, dropped)

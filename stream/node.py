@@ -126,26 +126,31 @@ class Node:
             thread.start()
 
     def _process(self, deliveries: list[Delivery]) -> None:
-        """Publish one round: at most one frame of each sensor, all bodies in one model call."""
-        frames: list[tuple[int, BodyFrame]] = []
-        fresh: list[Delivery] = []
+        """Publish what the sensors handed over, each one's in order."""
+        frames: list[tuple[Delivery, BodyFrame]] = []
         for delivery in deliveries:
             if isinstance(delivery.content, BodyFrame):
-                frames.append((delivery.sensor, delivery.content))
-                fresh.append(delivery)
-            elif delivery.content == "fault":
+                frames.append((delivery, delivery.content))
+                continue
+            self._publish(frames)
+            frames = []
+            if delivery.content == "fault":
                 self.counters[delivery.sensor].failed()
                 self._publish_fault(delivery.sensor)
             else:
                 self.counters[delivery.sensor].state = "stopped"
                 self._running.discard(delivery.sensor)
+        self._publish(frames)
+
+    def _publish(self, frames: list[tuple[Delivery, BodyFrame]]) -> None:
         if not frames:
             return
         now_s, latencies = self._clock(), self._latencies
         watch = Stopwatch(latencies)
-        for delivery in fresh:
+        for delivery, _ in frames:
             latencies.add("wait", watch.started_ns - delivery.put_ns)
-        for delivery, outcome in zip(fresh, self._anonymizer.anonymize(frames, watch), strict=True):
+        outcomes = self._anonymizer.anonymize([(delivery.sensor, frame) for delivery, frame in frames], watch)
+        for (delivery, _), outcome in zip(frames, outcomes, strict=True):
             self.publisher.send(delivery.sensor, outcome.frame, delivery.dropped)
             latencies.add("total", watch.lap("send") - delivery.put_ns)
             self.counters[delivery.sensor].published(outcome.frame.state, delivery.dropped, outcome.withheld, now_s)

@@ -13,12 +13,13 @@ from zmq.utils.monitor import recv_monitor_message
 from skelanon.configs.schema import PublishSettings
 from skelanon.export.bundle import Bundle
 from skelanon.export.manifest import Axes
+from skelanon.sensors.joints import JOINT_NAMES, PARENTS
 
 from .anonymous import AnonymousFrame
 from .curve import AllowList, authenticate, load_key_pair
 from .endpoint import is_local
 from .errors import PublishError
-from .wire import SchemaMessage, StatusMessage, encode_frame, encode_schema, encode_status, topic
+from .wire import VERSION, SchemaMessage, StatusMessage, encode_frame, encode_schema, encode_status, topic
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +175,11 @@ def _schema(bundle: Bundle, stream: str, epoch: int) -> SchemaMessage:
     return SchemaMessage(
         stream=stream,
         epoch=epoch,
+        wire=VERSION,
+        layout=manifest.layout,
+        joint_names=JOINT_NAMES,
+        parents=PARENTS,
+        units="m",
         axes=manifest.axes,
         axes_description=_AXES[manifest.axes],
         root=manifest.root,

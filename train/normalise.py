@@ -15,92 +15,111 @@ from torch import Tensor, nn
 from skelanon.export.manifest import Axes
 from skelanon.sensors.joints import INDEX, JOINTS
 
+from .kinematics import constant
 from .module import StreamModule
 
-_SPINE_BASE, _SPINE_MID = INDEX["SpineBase"], INDEX["SpineMid"]
-_SHOULDER_LEFT, _SHOULDER_RIGHT = INDEX["ShoulderLeft"], INDEX["ShoulderRight"]
 _X, _Z = 0, 2
 
 _NO_LENGTH_M: Final = 1e-12
 """A bone shorter than this has no direction and is not turned."""
-_OPPOSITE: Final = 1e-12
-"""1 + cosine below which two directions count as opposite: the half turn is then about a fixed axis."""
+_NO_SINE2: Final = 1e-12
+"""Two directions closer than this (squared sine) to opposite count as opposite: their plane would be rounding."""
+
+
+class MinimalRotation(nn.Module):
+    """(N, 3) vectors to the (N, 3, 3) smallest rotations that turn them to a coordinate axis a.
+
+    Rodrigues' formula R = I + K + K K (1 - c) / s^2, with u the unit vector, K w = (u x a) x w = (a u' - u a') w,
+    c = u . a and s = |u x a|. Opposite to a, it is the half turn about the axis `about`. A vector without length is
+    not turned.
+    """
+
+    cross: Tensor
+    two: Tensor
+    minus_twice_axis: Tensor
+    identity: Tensor
+    half_turn: Tensor
+
+    def __init__(self, axis: int, about: int) -> None:
+        super().__init__()
+        identity = np.eye(3)
+        a = identity[axis]
+        cross = np.einsum("i,pk->pik", a, identity) - np.einsum("pi,k->pik", identity, a)
+        self.register_buffer("cross", constant(cross.reshape(3, 9)))
+        self.register_buffer("two", constant([2.0]))
+        self.register_buffer("minus_twice_axis", constant(-2 * a[:, None]))
+        self.register_buffer("identity", constant(identity))
+        self.register_buffer("half_turn", constant(2 * np.outer(identity[about], identity[about]) - identity))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+        unit = vectors / length.clamp_min(_NO_LENGTH_M)  # (N, 3)
+        k = unit @ self.cross  # (N, 9)
+        twice_sine2 = (k * k).sum(1, keepdim=True)  # (N, 1)
+        scale = torch.addmm(self.two, unit, self.minus_twice_axis) / twice_sine2.clamp_min(_NO_SINE2)
+        k, scale = k.reshape(-1, 3, 3), scale[..., None]
+        return torch.where(scale > 1 / _NO_SINE2, self.half_turn, self.identity + k + k @ k * scale)
 
 
 class Normalised(StreamModule):
     """A per-frame network between the seed's normalisation and, for `camera` axes, the way back.
 
-    network: (N, P * 75) to (N, P * 75) float32, metres; features are x, y, z of joint 0 of body 0, of joint 1, ...;
-    a missing joint or body is zeros. Body 0 carries the normalisation; where it is absent, body 1 does.
+    network: rows (N, P * 75) to rows (N, P * 75), float32, metres: x, y, z of joint 0 of body 0, of joint 1, ...; an
+    absent body is zeros. Body 0 carries the normalisation; where it is absent, body 1 does.
     State: 9 numbers of the rotation and 1 that says that it is latched. Absent bodies come out as zeros.
     """
 
     state_size = 10
     root = "model"
+    landmarks: Tensor
+    points: Tensor
+    bodies: Tensor
+    carrier: Tensor
+    carrier_of_none: Tensor
 
     def __init__(self, network: nn.Module, bodies_per_sample: int, axes: Axes = "normalised") -> None:
         super().__init__()
         self.network = network
         self.bodies_per_sample = bodies_per_sample
         self.axes = axes
+        self.upright = MinimalRotation(_Z, about=_X)
+        self.sideways = MinimalRotation(_X, about=_Z)  # a body that faces away stays upright
+        bodies = np.kron(np.eye(bodies_per_sample), np.ones(3 * JOINTS))
+        self.register_buffer("landmarks", constant(np.tile(_landmarks(), (bodies_per_sample, 1))))  # (P * 75, 9)
+        self.register_buffer("points", constant(np.tile(np.eye(3), bodies_per_sample * JOINTS)))  # (3, P * 75)
+        self.register_buffer("bodies", constant(bodies))  # (P, P * 75)
+        self.register_buffer("carrier", constant(np.outer(np.eye(bodies_per_sample)[0], bodies[0] - bodies[-1])))
+        self.register_buffer("carrier_of_none", constant(bodies[-1]))
 
     def advance(self, joints: Tensor, present: Tensor | None, state: Tensor | None) -> Tensor:
-        assert state is not None  # for the type checker: S is 10
-        rotation = first_frame_rotation(_carrier(joints, present)).flatten(1)
-        latched = nn.functional.pad(rotation, (0, 1), value=1.0)  # (N, 10)
+        assert state is not None  # S is 10
+        _, spine, shoulders = self._carried(joints, present)
+        upright = self.upright(spine)
+        sideways = self.sideways((upright @ shoulders[..., None]).squeeze(2))
+        latched = nn.functional.pad((sideways @ upright).flatten(1), (0, 1), value=1.0)  # (N, 10)
         if present is not None:
             latched = latched * present.amax(1, keepdim=True)
         return torch.where(state[:, 9:] > 0, state, latched)
 
     def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor | None) -> Tensor:
-        assert state is not None  # for the type checker: S is 10
-        centre = _carrier(joints, present)[:, _SPINE_MID : _SPINE_MID + 1]  # (N, 1, 3)
+        assert state is not None  # S is 10
+        centre, _, _ = self._carried(joints, present)
         rotation = state[:, :9].reshape(-1, 3, 3)
-        points = joints.flatten(1, 2)  # (N, P * 25, 3)
-        missing = torch.linalg.vector_norm(points, ord=1, dim=2, keepdim=True) == 0
-        normalised = torch.where(missing, 0.0, points - centre) @ rotation.mT
-        anonymous = self.network(normalised.flatten(1)).reshape(-1, self.bodies_per_sample * JOINTS, 3)
+        seen = None if present is None else present @ self.bodies  # (N, P * 75)
+        rows = torch.addmm(joints.flatten(1), centre, -self.points)
+        rows = rows if seen is None else rows * seen
+        rows = self.network(_turn(rows, rotation.mT))
         if self.axes == "camera":
-            anonymous = anonymous @ rotation + centre
-        anonymous = anonymous.reshape(-1, self.bodies_per_sample, JOINTS, 3)
-        return anonymous if present is None else anonymous * present[..., None, None]
+            rows = torch.addmm(_turn(rows, rotation), centre, self.points)
+        rows = rows if seen is None else rows * seen
+        return rows.reshape(-1, self.bodies_per_sample, JOINTS, 3)
 
-
-class MinimalRotation(nn.Module):
-    """(N, 3) vectors to the (N, 3, 3) smallest rotations that turn them to a coordinate axis.
-
-    Rodrigues' formula R = I + K + K K (1 - c) / s^2 with u the unit vector, a the axis, K = [u x a], c = u . a and
-    s^2 = |u x a|^2. Opposite to the axis, the half turn is about `about`. A vector without length is not turned.
-    """
-
-    cross: Tensor
-    along: Tensor
-    identity: Tensor
-    half_turn: Tensor
-
-    def __init__(self, axis: int, about: int) -> None:
-        super().__init__()
-        levi_civita = np.zeros((3, 3, 3))
-        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-            levi_civita[i, j, k], levi_civita[k, j, i] = 1.0, -1.0
-        unit = np.eye(3)
-        cross = np.einsum("pqr,q,irj->pij", levi_civita, unit[axis], levi_civita)
-        self.register_buffer("cross", constant(cross.reshape(3, 9)))  # u @ cross: K with K w = (u x a) x w, flattened
-        self.register_buffer("along", constant(unit[:, [axis]]))
-        self.register_buffer("identity", constant(unit))
-        self.register_buffer("half_turn", constant(2 * np.outer(unit[about], unit[about]) - unit))
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-        unit = vectors / length.clamp_min(_NO_LENGTH_M)  # (N, 3)
-        cross = unit @ self.cross  # (N, 9)
-        sine2 = (cross * cross).sum(1, keepdim=True) / 2  # (N, 1)
-        cosine = unit @ self.along
-        scale = ((1 - cosine) / sine2.clamp_min(_NO_SINE2))[..., None]
-        cross = cross.reshape(-1, 3, 3)
-        turned = self.identity + cross + cross @ cross * scale
-        opposite = cosine + sine2 < -1 + ...
-        return torch.where(opposite, self.half_turn, turned)
+    def _carried(self, joints: Tensor, present: Tensor | None) -> tuple[Tensor, ...]:
+        """SpineMid, SpineBase to SpineMid and ShoulderLeft to ShoulderRight of the carrying body, (N, 3) each."""
+        rows = joints.flatten(1)
+        if present is not None:
+            rows = rows * torch.addmm(self.carrier_of_none, present, self.carrier)  # the other body becomes zeros
+        return (rows @ self.landmarks).split(3, 1)
 
 
 def prenormalise(clips: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,7 +133,9 @@ def prenormalise(clips: NDArray[np.float32]) -> NDArray[np.float32]:
     filled = np.stack([np.stack([_repeat_to_fill(body) for body in clip]) for clip in bodies])
     joints = torch.from_numpy(filled).transpose(1, 2)  # (N, T, M, V, C)
     present = joints.ne(0).any(-1).any(-1).float()
-    normalised: NDArray[np.float32] = Normalised(nn.Identity(), joints.shape[2]).sequence(joints, present).numpy()
+    missing = joints.eq(0).all(-1, keepdim=True)
+    joints = Normalised(nn.Identity(), joints.shape[2]).sequence(joints, present).masked_fill(missing, 0)
+    normalised: NDArray[np.float32] = joints.numpy()
     return np.ascontiguousarray(normalised.transpose(0, 4, 1, 3, 2))
 
 
@@ -127,16 +148,15 @@ def _repeat_to_fill(body: NDArray[np.float32]) -> NDArray[np.float32]:
     return recorded[np.arange(len(body)) % len(recorded)]
 
 
-def _carrier(joints: Tensor, present: Tensor | None) -> Tensor:
-    """(N, 25, 3): body 0, or body 1 where body 0 is absent."""
-    if present is None:
-        return joints[:, 0]
-    return torch.where(present[:, :1, None] > 0, joints[:, 0], joints[:, 1])
+def _turn(rows: Tensor, rotation: Tensor) -> Tensor:
+    """Rows of points (N, K * 3), each point multiplied by its sample's (3, 3) matrix from the right."""
+    return (rows.reshape(len(rows), -1, 3) @ rotation).flatten(1)
 
 
-def _cross_matrices(axis: int) -> Tensor:
-    """(3, 9): `u @ _cross_matrices(axis)` is the flattened matrix K with K w = (u x a) x w."""
-    generators = torch.zeros(3, 3, 3)
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        generators[i, k, j], generators[i, j, k] = 1.0, -1.0
-    return torch.stack([torch.tensordot(torch.linalg.cross(u, torch.eye(3)[axis]), generators, 1) for u in torch.eye(3)]).flatten(1)
+def _landmarks() -> NDArray[np.float64]:
+    """(75, 9): `row @ _landmarks()` is SpineMid, SpineBase to SpineMid and ShoulderLeft to ShoulderRight."""
+    points = np.zeros((JOINTS, 3))
+    points[INDEX["SpineMid"], :2] = 1.0
+    points[INDEX["SpineBase"], 1] = -1.0
+    points[INDEX["ShoulderRight"], 2], points[INDEX["ShoulderLeft"], 2] = 1.0, -1.0
+    return np.kron(points, np.eye(3))

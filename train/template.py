@@ -52,7 +52,7 @@ class Template(StreamModule):
     def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor | None) -> Tensor:
         raw = joints.flatten(1).clamp(-REACH_M, REACH_M)  # (N, 75)
         bones = torch.addmm(self.hint, raw, self.to_bones)  # (N, 72)
-        directions = bones / (bones.square() @ self.to_squared_lengths).sqrt()
+        directions = bones / ((bones * bones) @ self.to_squared_lengths).sqrt()
         body = directions @ self.to_joints  # (N, 75), SpineBase at the origin
         if self.root != "body_centred":
             height = self._lower_foot(raw) - self._lower_foot(body) if self.root == "foot_anchored" else raw[:, 1:2]
