@@ -21,7 +21,6 @@ for name, command, panel in (
     ("run", run.run, "Stream"),
     ("replay", run.replay, "Stream"),
     ("subscribe", watch.subscribe, "Stream"),
-    ("bench", watch.bench, "Stream"),
     ("export", offline.export, "Offline"),
     ("inspect", offline.inspect, "Offline"),
 ):
@@ -50,9 +49,7 @@ def _is_ours(error: BaseException) -> bool:
     return type(error).__module__.startswith("skelanon.")
 
 
-def _report_crash(
-    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
-) -> None:
+def _report_crash(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     """Say where and what, but not in the error's own words: another library's might hold a joint or a name."""
     if issubclass(kind, KeyboardInterrupt):
         return

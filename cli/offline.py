@@ -1,27 +1,45 @@
 """`skelanon export` and `inspect`: bundles."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-Out = Annotated[Path, typer.Option("--out", help="The bundle to write.")]
+
+def export(
+    out: Annotated[Path, typer.Option(help="The bundle to write.")],
+    root: Annotated[
+        Literal["foot_anchored", "body_centred", "keep"],
+        typer.Option(help="Template: what becomes of the body's place."),
+    ] = "foot_anchored",
+    reference_checkpoint: Annotated[
+        Path | None, typer.Option(help="Residual: the public checkpoint of the paper's authors.")
+    ] = None,
+    axes: Annotated[
+        Literal["camera", "normalised"], typer.Option(help="Residual: axes of the published joints.")
+    ] = "normalised",
+) -> None:
+    """Write a bundle: the Template anonymizer, or the Residual one of a public checkpoint. Needs the `train` extra."""
+    try:
+        from skelanon.train.build import build_reference_residual, build_template
+    except ImportError as error:
+        raise typer.BadParameter(f"{error.name} is not installed: pip install 'skelanon[train]'") from error
+    if reference_checkpoint is None:
+        bundle = build_template(out, root)
+    else:
+        bundle = build_reference_residual(reference_checkpoint, out, axes)
+    typer.echo(f"{out}: {bundle.manifest.name}, sha256 {bundle.sha256}")
 
 
 def inspect(bundle: Annotated[str, typer.Argument(help="Bundle file, or `default`.")] = "default") -> None:
     """Verify a bundle and show its manifest and digest."""
     import msgspec
-    from rich.console import Console
-    from rich.table import Table
 
     from skelanon.export.bundle import default_bundle_path, read_bundle
 
     found = read_bundle(default_bundle_path() if bundle == "default" else bundle)
-    table = Table(show_header=False, box=None)
-    table.add_row("sha256", found.sha256)
-    table.add_row("size", f"{len(found.model):,} bytes")
-    for key, value in msgspec.to_builtins(found.manifest).items():
-        table.add_row(key, str(value))
+    about = {"sha256": found.sha256, "size": f"{len(found.model):,} bytes", **msgspec.to_builtins(found.manifest)}
     for key, shapes in (("inputs", found.manifest.inputs), ("outputs", found.manifest.outputs)):
-        table.add_row(key, ", ".join(f"{name} {['N', *shape]}".replace("'", "") for name, shape in shapes.items()))
-    Console(soft_wrap=True).print(table)
+        about[key] = ", ".join(f"{name} [{', '.join(map(str, ('N', *shape)))}]" for name, shape in shapes.items())
+    for key, value in about.items():
+        typer.echo(f"{key:<20}{value}")

@@ -66,7 +66,8 @@ def _table(subscriber: "Subscriber", recent: "dict[str, deque[ReceivedFrame]]") 
     table = Table("stream", "state", "bodies", "rate", "latency p50", "frames", "lost", "restarts", "model")
     for name, stats in sorted(subscriber.streams.items()):
         frames = recent.get(name, deque())
-        state = "stopped" if stats.stopped else "stalled" if stats.stalled else frames[-1].state if frames else "waiting"
+        newest = frames[-1].state if frames else "waiting"
+        state = "stopped" if stats.stopped else "stalled" if stats.stalled else newest
         table.add_row(
             name,
             {"ok": "[green]ok[/]", "empty": "[green]empty[/]"}.get(state, f"[red]{state}[/]"),

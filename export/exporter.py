@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 OPSET: Final = 18
-"""Understood by ONNX Runtime from 1.14 and TensorRT from 8.6 on, and what torch's exporter writes without conversion."""
+"""What torch's exporter writes without conversion; ONNX Runtime reads it from 1.14 on, TensorRT from 8.6 on."""
 IR_VERSION: Final = 10
 NEAR_M: Final = 10.0
 """`parity_tolerance_m` holds for coordinates up to this, and in proportion for larger ones: float32 is relative."""
@@ -122,7 +122,10 @@ def _check_parity(module: "torch.nn.Module", bundle: Bundle, samples: Samples) -
     """Run both, frame by frame with carried state, for batches of different sizes and values of any size."""
     import onnxruntime
 
-    OnnxRuntimeCpu(bundle).close()  # the graph is what the manifest says, and the runner takes it
+    try:
+        OnnxRuntimeCpu(bundle).close()
+    except RunnerError as error:
+        raise BundleError("onnxruntime cannot run the exported graph: see the cause") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4

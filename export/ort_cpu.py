@@ -1,7 +1,5 @@
 """Runs a bundle in ONNX Runtime on the CPU."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from .bundle import Bundle
@@ -33,37 +31,17 @@ class OnnxRuntimeCpu(Runner):
         except Exception as error:
             raise BundleError(f"onnxruntime refuses the bundle's graph ({type(error).__name__})") from error
         self._check_graph()
+        self._inputs = list(self.manifest.inputs)
         self._outputs = list(self.manifest.outputs)
-        self._state = np.zeros((0, self.manifest.state_size), np.float32)
-        self._persona = np.zeros((0, self.manifest.persona_size), np.float32)
-        self._random = np.random.default_rng()
         self._warm_up()
 
-    def step(self, rows: Sequence[int], joints: Floats, present: Floats) -> Floats:
-        manifest = self.manifest
-        feed = {"joints": joints}
-        if manifest.bodies_per_sample > 1:
-            feed["present"] = present
-        if manifest.state_size:
-            feed["state"] = self._state[rows]
-        if manifest.persona_size:
-            feed["persona"] = self._persona[rows]
+    def _call(self, joints: Floats, present: Floats, state: Floats, persona: Floats) -> tuple[Floats, Floats]:
+        feed = {"joints": joints, "present": present, "state": state, "persona": persona}
         try:
-            results = self._session.run(self._outputs, feed)
+            results = self._session.run(self._outputs, {name: feed[name] for name in self._inputs})
         except Exception as error:
             raise RunnerError(f"the model call failed in onnxruntime ({type(error).__name__})") from error
-        if manifest.state_size:
-            self._state[rows] = results[1]
-        anonymous: Floats = results[0]
-        return anonymous
-
-    def reset(self, row: int) -> None:
-        if row >= len(self._state):
-            more = max(8, row + 1 - len(self._state), len(self._state))
-            self._state = np.pad(self._state, ((0, more), (0, 0)))
-            self._persona = np.pad(self._persona, ((0, more), (0, 0)))
-        self._state[row] = 0.0
-        self._persona[row] = self._random.standard_normal(self.manifest.persona_size)
+        return results[0], results[1] if len(results) > 1 else state
 
     def close(self) -> None:
         self._session = None
@@ -79,9 +57,7 @@ class OnnxRuntimeCpu(Runner):
 
     def _warm_up(self) -> None:
         """First calls are slow; the node says that it is ready only after them."""
-        self.reset(0)
         size = self.manifest.bodies_per_sample
-        pose = np.random.default_rng(0).standard_normal((1, size, *self.manifest.inputs["joints"][1:]))
+        pose = np.random.default_rng(0).standard_normal((1, *self.manifest.inputs["joints"])).astype(np.float32)
         for _ in range(3):
-            self.step([0], pose.astype(np.float32), np.ones((1, size), np.float32))
-        self.reset(0)
+            self.step([0], [True], pose, np.ones((1, size), np.float32))

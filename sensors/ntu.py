@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import GenericAlias
@@ -27,18 +28,27 @@ MAX_BYTES: Final = 64 << 20
 MAX_BODIES: Final = 6
 """Bodies that a Kinect v2 tracks at the same time."""
 
-_STATE: Any = Annotated[int, Meta(ge=0, le=2)]
-_BODY_LINES: Final[tuple[tuple[tuple[Any, ...], str], ...]] = (
-    ((Annotated[int, Meta(ge=0)], *[float] * 9), "a body must stand here: its id, then 9 numbers"),
-    ((Literal[25],), "the number of joints must stand here, 25"),
-    *[((*[float] * 11, _STATE), "a joint must stand here: 11 numbers, then its tracking state, 0, 1 or 2")] * JOINTS,
-)
-"""The lines of a body: the type of each column, and what to say where something else stands."""
+
+class _Line:
+    """One line of a body: the type of each column, and what to say where something else stands."""
+
+    def __init__(self, expected: str, *columns: Any) -> None:
+        self.expected = expected
+        self.columns = columns
+        # MessagePack, unlike JSON, knows NaN: for the lines that are read with care, token by token.
+        self.decoder: msgspec.msgpack.Decoder[tuple[Any, ...]] = msgspec.msgpack.Decoder(GenericAlias(tuple, columns))
+
+
+_HEAD = _Line("a body must stand here: its id, then 9 numbers", Annotated[int, Meta(ge=0)], *[float] * 9)
+_COUNT = _Line("the number of joints must stand here, 25", Literal[25])
+_STATE = Annotated[int, Meta(ge=0, le=2)]
+_JOINT = _Line("a joint must stand here: 11 numbers, then its tracking state, 0, 1 or 2", *[float] * 11, _STATE)
+_BODY_LINES = (_HEAD, _COUNT, *[_JOINT] * JOINTS)
 
 # One call of a JSON decoder reads and checks a whole body, as one array with a null at each end of line:
 # id, 9 numbers, null, 25, null, then x y z ... state, null for each joint.
-_BODY: Any = GenericAlias(tuple, tuple(column for columns, _ in _BODY_LINES for column in (*columns, None)))
-_body_decoder = msgspec.json.Decoder[tuple[Any, ...]](_BODY)
+_BODY: Any = GenericAlias(tuple, tuple(column for line in _BODY_LINES for column in (*line.columns, None)))
+_body_decoder: msgspec.json.Decoder[tuple[Any, ...]] = msgspec.json.Decoder(_BODY)
 _X, _Y, _Z, _TRACKING = (slice(13 + column, None, 13) for column in (0, 1, 2, 11))
 
 _TO_JSON = bytes(c if c in b"0123456789+-.eE\r\n" else ord(",") if c == ord(" ") else ord("?") for c in range(256))
@@ -166,10 +176,8 @@ class _Lines:
     def take_body(self) -> tuple[Any, ...]:
         """The numbers of the next 27 lines, each line followed by None."""
         text = self._take(len(_BODY_LINES))
-        try:
+        with suppress(msgspec.DecodeError):  # JSON knows neither NaN nor .5, nor two blanks in a row: look closer then
             return _body_decoder.decode(b"[%b,null]" % text.translate(_TO_JSON).replace(b"\n", b",null,"))
-        except msgspec.DecodeError:  # JSON knows neither NaN nor .5, nor two blanks in a row: look at each line
-            pass
         return _read_with_care(text, self.taken - len(_BODY_LINES) + 1)
 
     def require_end(self) -> None:
@@ -187,22 +195,22 @@ class _Lines:
 
 def _read_with_care(text: bytes, number: int) -> tuple[Any, ...]:
     body: list[Any] = []
-    for line, (columns, expected) in zip(text.split(b"\n"), _BODY_LINES, strict=True):
-        body += _numbers(line, columns, f"line {number}: {expected}")
-        body.append(None)
+    for line, kind in zip(text.split(b"\n"), _BODY_LINES, strict=True):
+        numbers = _numbers(line, kind)
+        if numbers is None:
+            raise RecordingError(f"line {number}: {kind.expected}")
+        body += (*numbers, None)
         number += 1
     return tuple(body)
 
 
-def _numbers(line: bytes, columns: tuple[Any, ...], expected: str) -> tuple[Any, ...]:
-    tokens = line.split(None, len(columns))
+def _numbers(line: bytes, kind: _Line) -> tuple[Any, ...] | None:
+    """The numbers of a line; None where it is malformed, because the errors in here quote the recording."""
     try:
-        numbers = msgspec.convert([_number(token) for token in tokens], GenericAlias(tuple, columns))
-    except (ValueError, msgspec.ValidationError):
-        numbers = ()
-    if not numbers:  # raised out here, because the errors above quote the recording
-        raise RecordingError(expected)
-    return numbers
+        tokens = [_number(token) for token in line.split(None, len(kind.columns))]
+        return kind.decoder.decode(msgspec.msgpack.encode(tokens))
+    except (ValueError, OverflowError, msgspec.ValidationError):
+        return None
 
 
 def _number(token: bytes) -> float:
@@ -219,9 +227,7 @@ def skeleton_files(folder: Path) -> list[Path]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".skeleton" and path.is_file())
     kept = [path for path in paths if path.stem not in missing]
     if len(kept) < len(paths):
-        logger.info(
-            "%d of %d recordings skipped: their skeletons are listed as missing", len(paths) - len(kept), len(paths)
-        )
+        logger.info("%d of %d recordings skipped: listed as missing skeletons", len(paths) - len(kept), len(paths))
     return kept
 
 

@@ -36,14 +36,21 @@ class Replay(Sensor):
         self.lossless = settings.fast
         self._settings = settings
         self._monotonic, self._sleep, self._now_ns = monotonic, sleep, now_ns
-        self.close()
+        self._pacer: Pacer | None = None
+        self._recordings = 0
+        self._to_play: deque[tuple[int, Path]] = deque()  # each with its number, from 1 on
+        self._playing: SkeletonRecording | None = None
+        self._number = 0  # of the recording that is playing
+        self._frame = 0  # of that recording, the next to be delivered
+        self._played = 0  # frames delivered since the replay was opened
 
     def open(self) -> None:
         paths = _recordings(Path(self._settings.path))
-        self.close()
-        self._to_play = deque(enumerate(paths, 1))
-        self._recordings = len(paths)
         self._pacer = None if self._settings.fast else Pacer(self._settings.rate_hz, self._monotonic, self._sleep)
+        self._recordings = len(paths)
+        self._to_play = deque(enumerate(paths, 1))
+        self._playing = None
+        self._played = 0
 
     def read(self, timeout_ms: int) -> BodyFrame | None:
         if not self._recordings:
@@ -59,13 +66,9 @@ class Replay(Sensor):
         return frame
 
     def close(self) -> None:
-        self._to_play: deque[tuple[int, Path]] = deque()
         self._recordings = 0
-        self._playing: SkeletonRecording | None = None
-        self._number = 0  # of the recording that is playing, from 1 on
-        self._frame = 0  # of this recording, the next to be delivered
-        self._played = 0  # frames delivered since the replay was opened
-        self._pacer: Pacer | None = None
+        self._to_play.clear()
+        self._playing = None
 
     def _next_recording(self) -> SkeletonRecording:
         playing, self._playing = self._playing, None
@@ -94,8 +97,8 @@ class Replay(Sensor):
 def _recordings(path: Path) -> list[Path]:
     """What `path` stands for. The OSErrors on the way name it, and so do not become causes."""
     try:
-        paths = skeleton_files(path) if path.is_dir() else [path]
         path.stat()
+        paths = skeleton_files(path) if path.is_dir() else [path]
     except OSError as error:
         reason = error.strerror
     else:

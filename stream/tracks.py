@@ -2,26 +2,23 @@
 
 import heapq
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
 class Rows:
     """Hands out the rows of a runner, smallest first, to the samples of all sensors."""
 
-    def __init__(self, reset: Callable[[int], None]) -> None:
-        self._reset = reset
+    def __init__(self) -> None:
         self._free: list[int] = []
         self._next = 0
 
     def acquire(self) -> int:
-        """A free row, its state fresh."""
+        """A free row."""
         if self._free:
-            row = heapq.heappop(self._free)
-        else:
-            row, self._next = self._next, self._next + 1
-        self._reset(row)
-        return row
+            return heapq.heappop(self._free)
+        self._next += 1
+        return self._next - 1
 
     def release(self, row: int) -> None:
         """Give a row back."""
@@ -41,10 +38,12 @@ class Track:
 class Sample:
     """Bodies that the model sees together: one row of the runner, `size` slots."""
 
-    __slots__ = ("row", "slots")
+    __slots__ = ("fresh", "row", "slots")
 
     def __init__(self, row: int, size: int) -> None:
         self.row = row
+        self.fresh = True
+        """No frame of it has gone through the model yet."""
         self.slots: list[int | None] = [None] * size  # the sensor's track id in each slot
 
 

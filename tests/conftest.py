@@ -36,7 +36,7 @@ def reference() -> Path:
 
 
 class ScriptedRunner(Runner):
-    """A runner whose model is a Python function of (rows, joints, present); it counts calls and remembers resets."""
+    """A runner whose model is a Python function of (rows, joints, present); it remembers its calls."""
 
     def __init__(self, model: Callable[[Floats], Floats], *, bodies_per_sample: Literal[1, 2] = 1, root: Root) -> None:
         manifest = Manifest(
@@ -49,18 +49,17 @@ class ScriptedRunner(Runner):
         )
         super().__init__(Bundle(manifest, "0" * 64, b""))
         self.model = model
-        self.calls: list[tuple[list[int], Floats, Floats]] = []
-        self.resets: list[int] = []
+        self.calls: list[tuple[list[int], list[bool], Floats, Floats]] = []
 
-    def step(self, rows: Sequence[int], joints: Floats, present: Floats) -> Floats:
-        self.calls.append((list(rows), joints.copy(), present.copy()))
+    def step(self, rows: Sequence[int], fresh: Sequence[bool], joints: Floats, present: Floats) -> Floats:
+        self.calls.append((list(rows), list(fresh), joints.copy(), present.copy()))
         return self.model(joints)
-
-    def reset(self, row: int) -> None:
-        self.resets.append(row)
 
     def close(self) -> None:
         self.model = _closed
+
+    def _call(self, joints: Floats, present: Floats, state: Floats, persona: Floats) -> tuple[Floats, Floats]:
+        raise NotImplementedError
 
 
 def _closed(_: Floats) -> Floats:

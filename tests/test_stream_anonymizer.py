@@ -54,7 +54,7 @@ def test_a_body_with_an_impossible_joint_is_withheld_alone(
     frame.joints[1, 9, 1] = value
     (outcome,) = anonymize(Anonymizer(runner, sensors=1), frame)
     assert (outcome.frame.state, len(outcome.frame.bodies), outcome.withheld) == ("ok", 2, 1)
-    assert np.isfinite(runner.calls[0][1]).all()  # the model never saw it
+    assert np.isfinite(runner.calls[0][2]).all()  # the model never saw it
 
 
 @pytest.mark.parametrize("joint", [0, 13])
@@ -130,7 +130,8 @@ def test_two_bodies_keep_their_slots_when_one_leaves(body_frame: Frames, scripte
     both, one = body_frame(5, 6), body_frame(6, captured_ns=33_000_000)
     anonymize(anonymizer, both)
     anonymize(anonymizer, one)
-    (_, joints, present), (_, later, present_later) = runner.calls
+    (_, fresh, joints, present), (_, fresh_later, later, present_later) = runner.calls
+    assert (fresh, fresh_later) == ([True], [False])
     assert np.array_equal(joints[0], both.joints)
     assert (present.tolist(), present_later.tolist()) == ([[1.0, 1.0]], [[0.0, 1.0]])
     assert np.array_equal(later[0, 1], one.joints[0])
@@ -145,19 +146,28 @@ def test_a_discontinuity_starts_new_tracks(body_frame: Frames, scripted_runner: 
         for frame in (body_frame(1), body_frame(1, captured_ns=1), body_frame(1, captured_ns=2, discontinuity=True))
     ]
     assert ids[0] == ids[1] != ids[2]
-    assert runner.resets == [0, 0]
+    assert [fresh for _, fresh, _, _ in runner.calls] == [[True], [False], [True]]
 
 
-def test_frames_of_one_sensor_go_one_by_one_through_a_model_with_a_memory(
-    body_frame: Frames, scripted_runner: Runners
-) -> None:
+def test_frames_of_one_sensor_go_in_order_of_time(body_frame: Frames, scripted_runner: Runners) -> None:
     runner = scripted_runner(bodies_per_sample=2)
-    frames = [(sensor, body_frame(1, captured_ns=time)) for time in range(3) for sensor in range(2)]
+    frames = [(sensor, body_frame(1, 2, captured_ns=time)) for time in range(3) for sensor in range(2)]
     outcomes = Anonymizer(runner, sensors=2).anonymize(frames, Stopwatch(Latencies()))
-    assert [len(rows) for rows, _, _ in runner.calls] == [2, 2, 2]
+    ((rows, fresh, joints, _),) = runner.calls
+    assert (rows, fresh) == ([0, 1, 0, 1, 0, 1], [True, True, False, False, False, False])
+    assert all(np.array_equal(sample, frame.joints) for sample, (_, frame) in zip(joints, frames, strict=True))
     assert [outcome.frame.captured_ns for outcome in outcomes] == [0, 0, 1, 1, 2, 2]
-    expected = [frame.joints[0] * np.float32(0.9) + np.float32(0.05) for _, frame in frames]
-    assert all(np.allclose(joints_of(o)[0], e, atol=1e-6) for o, e in zip(outcomes, expected, strict=True))
+
+
+def test_a_track_whose_first_call_failed_is_still_fresh(body_frame: Frames, scripted_runner: Runners) -> None:
+    runner = scripted_runner()
+    working, runner.model = runner.model, fails
+    anonymizer = Anonymizer(runner, sensors=1)
+    anonymize(anonymizer, body_frame(1))
+    runner.model = working
+    for time in (1, 2):
+        anonymize(anonymizer, body_frame(1, captured_ns=time))
+    assert [fresh for _, fresh, _, _ in runner.calls] == [[True], [True], [False]]
 
 
 def test_tracking_states_pass_clamped_or_not_at_all(body_frame: Frames, scripted_runner: Runners) -> None:

@@ -38,6 +38,7 @@ class Node:
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.XPUB)
         self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         self.socket.setsockopt(zmq.SNDHWM, 5000)
         self.socket.setsockopt(zmq.RCVTIMEO, PATIENT_MS)
         for name, value in options.items():

@@ -1,7 +1,9 @@
 """The base of every model that can be streamed. Shapes: N samples, T frames, P bodies, V = 25 joints, S state."""
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from skelanon.export.manifest import Axes, Root
@@ -14,17 +16,17 @@ class StreamModule(nn.Module, ABC):
     training runs it. A model whose state goes on changing overrides `sequence`.
     """
 
-    bodies_per_sample: int
+    bodies_per_sample: Literal[1, 2]
     state_size: int = 0
     persona_size: int = 0
     axes: Axes
     root: Root
 
     @abstractmethod
-    def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor | None) -> Tensor:
+    def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
         """Anonymize single frames: (N, P, 25, 3) to (N, P, 25, 3), given the state that holds for them."""
 
-    def advance(self, joints: Tensor, present: Tensor | None, state: Tensor | None) -> Tensor | None:
+    def advance(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
         """The state (N, S) that holds for this frame and is carried to the next."""
         return state
 
@@ -35,21 +37,24 @@ class StreamModule(nn.Module, ABC):
         None when P = 1. state: (N, S), zeros for a new track; None when S = 0.
         Returns (anonymous,) or (anonymous, next_state).
         """
-        state = self.advance(joints, present, state)
+        state = self.advance(joints, present, joints.new_zeros(joints.shape[0], 0) if state is None else state)
         anonymous = self.anonymize(joints, present, state)
-        return (anonymous,) if state is None else (anonymous, state)
+        return (anonymous, state) if self.state_size else (anonymous,)
 
     def sequence(self, joints: Tensor, present: Tensor) -> Tensor:
         """Whole tracks: (N, T, P, 25, 3) joints and (N, T, P) presence to (N, T, P, 25, 3)."""
         samples, frames, bodies = present.shape
-        state = None
-        if self.state_size:
-            first = present.amax(2).argmax(1)[:, None]  # (N, 1), 0 where nobody ever comes
-            state = self.advance(
-                joints.take_along_dim(first[..., None, None, None], 1).squeeze(1),
-                present.take_along_dim(first[..., None], 1).squeeze(1) if bodies > 1 else None,
-                joints.new_zeros(samples, self.state_size),
-            )
-            state = None if state is None else state.repeat_interleave(frames, 0)  # (N * T, S)
-        anonymous = self.anonymize(joints.flatten(0, 1), present.flatten(0, 1) if bodies > 1 else None, state)
-        return anonymous.unflatten(0, (samples, frames))
+        several = bodies > 1
+        track = torch.arange(samples, device=present.device)
+        first = present.amax(2).argmax(1)  # (N,), 0 where nobody ever comes
+        state = self.advance(
+            joints[track, first],
+            present[track, first] if several else None,
+            joints.new_zeros(samples, self.state_size),
+        )
+        anonymous = self.anonymize(
+            joints.flatten(0, 1),  # (N * T, P, V, 3)
+            present.flatten(0, 1) if several else None,
+            state.repeat_interleave(frames, 0),
+        )
+        return anonymous.reshape(joints.shape)

@@ -5,7 +5,7 @@ person 0's SpineMid is subtracted in every frame from all persons; two successiv
 SpineMid of person 0's first frame to +z, and then ShoulderLeft to ShoulderRight to +x. Nothing is scaled.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -75,9 +75,9 @@ class Normalised(StreamModule):
     points: Tensor
     bodies: Tensor
     carrier: Tensor
-    carrier_of_none: Tensor
+    carrier_otherwise: Tensor
 
-    def __init__(self, network: nn.Module, bodies_per_sample: int, axes: Axes = "normalised") -> None:
+    def __init__(self, network: nn.Module, bodies_per_sample: Literal[1, 2], axes: Axes = "normalised") -> None:
         super().__init__()
         self.network = network
         self.bodies_per_sample = bodies_per_sample
@@ -89,10 +89,9 @@ class Normalised(StreamModule):
         self.register_buffer("points", constant(np.tile(np.eye(3), bodies_per_sample * JOINTS)))  # (3, P * 75)
         self.register_buffer("bodies", constant(bodies))  # (P, P * 75)
         self.register_buffer("carrier", constant(np.outer(np.eye(bodies_per_sample)[0], bodies[0] - bodies[-1])))
-        self.register_buffer("carrier_of_none", constant(bodies[-1]))
+        self.register_buffer("carrier_otherwise", constant(bodies[-1]))
 
-    def advance(self, joints: Tensor, present: Tensor | None, state: Tensor | None) -> Tensor:
-        assert state is not None  # S is 10
+    def advance(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
         _, spine, shoulders = self._carried(joints, present)
         upright = self.upright(spine)
         sideways = self.sideways((upright @ shoulders[..., None]).squeeze(2))
@@ -101,8 +100,7 @@ class Normalised(StreamModule):
             latched = latched * present.amax(1, keepdim=True)
         return torch.where(state[:, 9:] > 0, state, latched)
 
-    def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor | None) -> Tensor:
-        assert state is not None  # S is 10
+    def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
         centre, _, _ = self._carried(joints, present)
         rotation = state[:, :9].reshape(-1, 3, 3)
         seen = None if present is None else present @ self.bodies  # (N, P * 75)
@@ -118,8 +116,8 @@ class Normalised(StreamModule):
         """SpineMid, SpineBase to SpineMid and ShoulderLeft to ShoulderRight of the carrying body, (N, 3) each."""
         rows = joints.flatten(1)
         if present is not None:
-            rows = rows * torch.addmm(self.carrier_of_none, present, self.carrier)  # the other body becomes zeros
-        return (rows @ self.landmarks).split(3, 1)
+            rows = rows * torch.addmm(self.carrier_otherwise, present, self.carrier)  # the other body becomes zeros
+        return (rows @ self.landmarks).chunk(3, 1)
 
 
 def prenormalise(clips: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -134,14 +132,14 @@ def prenormalise(clips: NDArray[np.float32]) -> NDArray[np.float32]:
     joints = torch.from_numpy(filled).transpose(1, 2)  # (N, T, M, V, C)
     present = joints.ne(0).any(-1).any(-1).float()
     missing = joints.eq(0).all(-1, keepdim=True)
-    joints = Normalised(nn.Identity(), joints.shape[2]).sequence(joints, present).masked_fill(missing, 0)
-    normalised: NDArray[np.float32] = joints.numpy()
+    model = Normalised(nn.Identity(), 2 if joints.shape[2] > 1 else 1)
+    normalised: NDArray[np.float32] = model.sequence(joints, present).masked_fill(missing, 0).numpy()
     return np.ascontiguousarray(normalised.transpose(0, 4, 1, 3, 2))
 
 
 def _repeat_to_fill(body: NDArray[np.float32]) -> NDArray[np.float32]:
     """(T, 25, 3) with missing frames to (T, 25, 3) without, as `prenormalise` says."""
-    seen = body.any(axis=(1, 2))
+    seen = (body != 0).any(axis=(1, 2))
     if not seen.any():
         return body
     recorded = body[: np.flatnonzero(seen)[-1] + 1] if seen[0] else body[seen]
@@ -150,10 +148,10 @@ def _repeat_to_fill(body: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _turn(rows: Tensor, rotation: Tensor) -> Tensor:
     """Rows of points (N, K * 3), each point multiplied by its sample's (3, 3) matrix from the right."""
-    return (rows.reshape(len(rows), -1, 3) @ rotation).flatten(1)
+    return (rows.reshape(-1, rows.shape[1] // 3, 3) @ rotation).flatten(1)
 
 
-def _landmarks() -> NDArray[np.float64]:
+def _landmarks() -> NDArray[np.floating]:
     """(75, 9): `row @ _landmarks()` is SpineMid, SpineBase to SpineMid and ShoulderLeft to ShoulderRight."""
     points = np.zeros((JOINTS, 3))
     points[INDEX["SpineMid"], :2] = 1.0

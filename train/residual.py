@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from skelanon.sensors.joints import JOINTS
 from .errors import CheckpointError
 
 BLOCKS: Final = 10
-_FEATURES: Final = {3 * JOINTS: 1, 6 * JOINTS: 2}
+_FEATURES: Final[dict[int, Literal[1, 2]]] = {3 * JOINTS: 1, 6 * JOINTS: 2}
 """Features of a network, and how many bodies they are."""
 
 
@@ -49,9 +49,9 @@ class ResidualBlock(nn.Module):
 class ResidualBlocks(nn.Sequential):
     """The public code's form: ten residual blocks, default initialisation. (N, 75 P) to (N, 75 P)."""
 
-    def __init__(self, bodies_per_sample: int) -> None:
+    def __init__(self, bodies_per_sample: Literal[1, 2]) -> None:
         super().__init__(*(ResidualBlock(bodies_per_sample * JOINTS * 3) for _ in range(BLOCKS)))
-        self.bodies_per_sample = bodies_per_sample
+        self.bodies_per_sample: Literal[1, 2] = bodies_per_sample
 
 
 def load_reference_checkpoint(path: str | os.PathLike[str]) -> ResidualBlocks:
@@ -64,7 +64,7 @@ def load_reference_checkpoint(path: str | os.PathLike[str]) -> ResidualBlocks:
     features = weights["res_blocks.0.fc1.bias"].numel() if "res_blocks.0.fc1.bias" in weights else 0
     if features not in _FEATURES:
         raise CheckpointError(
-            f"not a residual checkpoint: `res_blocks.0.fc1.bias` has {features} numbers, not {' or '.join(map(str, _FEATURES))}"
+            f"not a residual checkpoint: `res_blocks.0.fc1.bias` has {features} numbers, not one of {list(_FEATURES)}"
         )
     network = ResidualBlocks(_FEATURES[features])
     theirs = torch.arange(features).reshape(3, JOINTS, network.bodies_per_sample).permute(2, 1, 0).flatten()

@@ -49,7 +49,7 @@ class Template(StreamModule):
         self.register_buffer("feet", torch.tensor([3 * INDEX["FootLeft"] + 1, 3 * INDEX["FootRight"] + 1]))  # their y
         self.register_buffer("ground", torch.tensor([0, 2]))  # x and z of SpineBase
 
-    def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor | None) -> Tensor:
+    def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
         raw = joints.flatten(1).clamp(-REACH_M, REACH_M)  # (N, 75)
         bones = torch.addmm(self.hint, raw, self.to_bones)  # (N, 72)
         directions = bones / ((bones * bones) @ self.to_squared_lengths).sqrt()

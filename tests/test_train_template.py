@@ -1,0 +1,177 @@
+"""The Template anonymizer: constant bones, kept directions, nothing of stature left; on every real recording too."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from skelanon.sensors.body import ancestor_matrix, bone_lengths, difference_matrix, rest_directions
+from skelanon.sensors.joints import BONES, INDEX, PARENTS, ROOT
+from skelanon.train.samples import random_samples
+from skelanon.train.template import Template, TemplateRoot
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+ROOTS: tuple[TemplateRoot, ...] = ("foot_anchored", "body_centred", "keep")
+FEET = [INDEX["FootLeft"], INDEX["FootRight"]]
+SHORT_M = 0.005
+"""A raw bone shorter than this has no direction worth comparing."""
+
+
+def anonymized(raw: Floats, root: TemplateRoot = "foot_anchored") -> Floats:
+    """(F, 25, 3) to (F, 25, 3)."""
+    with torch.inference_mode():
+        (joints,) = Template(root)(torch.from_numpy(raw[:, None]))
+    result: Floats = joints[:, 0].numpy()
+    return result
+
+
+def bones_of(joints: NDArray[np.floating]) -> tuple[Doubles, Doubles]:
+    """Lengths (F, 24) and directions (F, 24, 3), in double precision."""
+    bones = (difference_matrix() @ joints.astype(np.float64))[:, list(BONES)]
+    lengths = np.linalg.norm(bones, axis=2)
+    return lengths, bones / np.where(lengths > 0, lengths, 1.0)[..., None]
+
+
+def poses(frames: int = 500) -> Floats:
+    return random_samples(tracks=frames, frames=1, bodies_per_sample=1, seed=1).joints[0, :, 0]
+
+
+def check_bones(raw: Floats, out: Floats) -> None:
+    raw_lengths, raw_directions = bones_of(raw)
+    lengths, directions = bones_of(out)
+    assert np.abs(lengths - bone_lengths()[list(BONES)]).max() <= 1e-5
+    assert np.abs(directions - raw_directions)[raw_lengths > SHORT_M].max() <= 1e-5
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_bone_lengths_are_the_templates_and_directions_are_kept(root: TemplateRoot) -> None:
+    raw = poses()
+    check_bones(raw, anonymized(raw, root))
+
+
+def test_root_modes_put_the_body_where_they_say() -> None:
+    raw = poses()
+    anchored = anonymized(raw, "foot_anchored")
+    assert np.array_equal(anchored[:, ROOT, ::2], raw[:, ROOT, ::2])
+    np.testing.assert_allclose(anchored[:, FEET, 1].min(1), raw[:, FEET, 1].min(1), rtol=0, atol=2e-6)
+    assert not anonymized(raw, "body_centred")[:, ROOT].any()
+    assert np.array_equal(anonymized(raw, "keep")[:, ROOT], raw[:, ROOT])
+
+
+def test_two_persons_of_different_size_in_the_same_pose_come_out_the_same() -> None:
+    random = np.random.default_rng(2)
+    _, directions = bones_of(poses())
+    bones = np.zeros((len(directions), 25, 3))
+    floor, place = -0.9, random.uniform(1, 4, (len(directions), 1, 2))
+    persons = []
+    for stature in (1.45, 1.95):
+        lengths = bone_lengths(stature) * random.uniform(0.8, 1.2, 25)
+        bones[:, list(BONES)] = directions * lengths[list(BONES), None]
+        joints = ancestor_matrix() @ bones
+        joints[..., ::2] += place
+        joints[..., 1] += floor - joints[:, FEET, 1].min(1, keepdims=True)
+        persons.append(joints.astype(np.float32))
+    small, tall = (anonymized(person) for person in persons)
+    assert np.abs(persons[0] - persons[1]).max() > 0.3
+    np.testing.assert_allclose(small, tall, rtol=0, atol=5e-6)
+    np.testing.assert_allclose(small[:, FEET, 1].min(1), floor, rtol=0, atol=1e-6)
+
+
+def test_a_bone_without_length_takes_its_rest_direction() -> None:
+    out = anonymized(np.full((1, 25, 3), 0.5, np.float32))
+    _, directions = bones_of(out)
+    np.testing.assert_allclose(directions[0], rest_directions()[list(BONES)], rtol=0, atol=1e-5)
+
+
+def test_a_bone_of_a_millimetre_keeps_its_direction() -> None:
+    raw = poses() * np.float32(0.01)  # the shortest bones are 0.6 mm
+    _, raw_directions = bones_of(raw)
+    _, directions = bones_of(anonymized(raw, "body_centred"))
+    assert np.abs(directions - raw_directions).max() <= 1e-5
+
+
+finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(raw=arrays(np.float32, (25, 3), elements=finite), root=st.sampled_from(ROOTS))
+@settings(deadline=None)
+def test_bone_lengths_are_constant_whatever_comes_in(raw: Floats, root: TemplateRoot) -> None:
+    lengths, _ = bones_of(anonymized(raw[None], root))
+    assert np.abs(lengths - bone_lengths()[list(BONES)]).max() <= 1e-5
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.nan])
+def test_what_is_not_a_number_never_becomes_a_body(value: float) -> None:
+    raw = poses(1)
+    raw[0, INDEX["HandLeft"], 1] = value
+    assert not np.isfinite(anonymized(raw)).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["ntu", "utd_mhad", "kgbd", "ucalgary_gait", "kinectmultitrack", "azure_kinect", "kinect_v2_csv"]
+)
+def test_every_recording(name: str, data: Path, reference: Path) -> None:
+    frames = 0
+    for raw in recordings(name, data, reference):
+        frames += len(raw)
+        out = anonymized(raw)
+        check_bones(raw, out)
+        np.testing.assert_allclose(out[:, FEET, 1].min(1), raw[:, FEET, 1].min(1), rtol=0, atol=2e-6)
+    assert frames > 100
+
+
+def recordings(name: str, data: Path, reference: Path) -> Iterator[Floats]:
+    """All bodies of a data set in pieces of (F, 25, 3), metres, camera axes; see the data's own README."""
+    if name == "ntu":
+        bodies = np.load(reference / "ntu_expected.npz")["raw"].transpose(0, 4, 2, 3, 1).reshape(-1, 25, 3)
+        yield bodies[bodies.any(axis=(1, 2))]
+    elif name == "utd_mhad":
+        yield utd_mhad(data / name)
+    elif name == "azure_kinect":
+        yield azure_kinect(data / name / "azure_positions.csv")
+    elif name == "kinect_v2_csv":
+        for path in sorted((data / name).glob("*.csv")):
+            table = np.loadtxt(path, delimiter=",", dtype=np.float32, ndmin=2)
+            yield np.ascontiguousarray(table[:, 1:101].reshape(-1, 25, 4)[..., :3])
+    else:
+        stored = np.load(data / f"{name}.npz")
+        for piece in np.array_split(stored["joints_i16"], max(1, len(stored["joints_i16"]) // 20000)):
+            yield lifted((piece * stored["scale_m"]).astype(np.float32), stored["kinect25_index"])
+
+
+def lifted(joints: Floats, source: NDArray[np.integer]) -> Floats:
+    """(F, J, 3) to (F, 25, 3): a missing Neck is midway, another missing joint lies at its parent."""
+    full = np.zeros((len(joints), 25, 3), np.float32)
+    known = source >= 0
+    full[:, known] = joints[:, source[known]]
+    for joint in (INDEX["SpineShoulder"], *range(25)):  # parents first
+        if not known[joint]:
+            full[:, joint] = full[:, PARENTS[joint]]
+    if not known[INDEX["Neck"]]:
+        full[:, INDEX["Neck"]] = (full[:, INDEX["SpineShoulder"]] + full[:, INDEX["Head"]]) / 2
+    return full
+
+
+def utd_mhad(folder: Path) -> Floats:
+    loadmat = pytest.importorskip("scipy.io").loadmat
+    theirs = [3, 2, -1, 0, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 1, -1, -1, -1, -1]
+    clips = [loadmat(path)["d_skel"].transpose(2, 0, 1) for path in sorted(folder.glob("*.mat"))]
+    return lifted(np.concatenate(clips).astype(np.float32), np.array(theirs))
+
+
+def azure_kinect(path: Path) -> Floats:
+    """32 joints in millimetres, x right, y down; the map to 25 is that of docs/design.md."""
+    names = ["PELVIS", "SPINE_NAVEL", "NECK", "HEAD", "SHOULDER_LEFT", "ELBOW_LEFT", "WRIST_LEFT", "HAND_LEFT", "SHOULDER_RIGHT", "ELBOW_RIGHT", "WRIST_RIGHT", "HAND_RIGHT", "HIP_LEFT", "KNEE_LEFT", "ANKLE_LEFT", "FOOT_LEFT", "HIP_RIGHT", "KNEE_RIGHT", "ANKLE_RIGHT", "FOOT_RIGHT", "SPINE_CHEST", "HANDTIP_LEFT", "THUMB_LEFT", "HANDTIP_RIGHT", "THUMB_RIGHT"]
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    values = [[[float(row[f"{name} ({axis})"]) for axis in "xyz"] for name in names] for row in rows]
+    return (np.array(values) * (-1, -1, 1) / 1000).astype(np.float32)
