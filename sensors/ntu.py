@@ -29,7 +29,7 @@ MAX_BODIES: Final = 6
 """Bodies that a Kinect v2 tracks at the same time."""
 
 
-class _Line:
+class _LineFormat:
     """One line of a body: the type of each column, and what to say where something else stands."""
 
     def __init__(self, expected: str, *columns: Any) -> None:
@@ -39,10 +39,10 @@ class _Line:
         self.decoder: msgspec.msgpack.Decoder[tuple[Any, ...]] = msgspec.msgpack.Decoder(GenericAlias(tuple, columns))
 
 
-_HEAD = _Line("a body must stand here: its id, then 9 numbers", Annotated[int, Meta(ge=0)], *[float] * 9)
-_COUNT = _Line("the number of joints must stand here, 25", Literal[25])
+_HEAD = _LineFormat("a body must stand here: its id, then 9 numbers", Annotated[int, Meta(ge=0)], *[float] * 9)
+_COUNT = _LineFormat("the number of joints must stand here, 25", Literal[25])
 _STATE = Annotated[int, Meta(ge=0, le=2)]
-_JOINT = _Line("a joint must stand here: 11 numbers, then its tracking state, 0, 1 or 2", *[float] * 11, _STATE)
+_JOINT = _LineFormat("a joint must stand here: 11 numbers, then its tracking state, 0, 1 or 2", *[float] * 11, _STATE)
 _BODY_LINES = (_HEAD, _COUNT, *[_JOINT] * JOINTS)
 
 # One call of a JSON decoder reads and checks a whole body, as one array with a null at each end of line:
@@ -204,7 +204,7 @@ def _read_with_care(text: bytes, number: int) -> tuple[Any, ...]:
     return tuple(body)
 
 
-def _numbers(line: bytes, kind: _Line) -> tuple[Any, ...] | None:
+def _numbers(line: bytes, kind: _LineFormat) -> tuple[Any, ...] | None:
     """The numbers of a line; None where it is malformed, because the errors in here quote the recording."""
     try:
         tokens = [_number(token) for token in line.split(None, len(kind.columns))]

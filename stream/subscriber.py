@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
@@ -36,6 +37,8 @@ MAX_STREAMS: Final = 1024
 _QUEUED: Final = 1000
 _BURST: Final = 10 * _QUEUED
 """Messages taken in one go: more than all queues hold, and yet an end when they come faster than they are read."""
+_RENEW_AFTER_S: Final = 5.0
+"""Silence, without even a status, after which the connection is made anew."""
 _SLICE_S: Final = 0.2
 """Longest wait in ZeroMQ, which Ctrl-C does not interrupt on Windows."""
 
@@ -128,7 +131,7 @@ class StreamStats:
     sequence: int | None = None
     """Of the newest frame; None before the first one, -1 before the first one after a restart."""
     alive_ns: int = field(default_factory=time.monotonic_ns)
-    """Monotonic time of the newest frame, or of the stream's first message of any kind."""
+    """Monotonic time of the newest frame, or of the epoch's first message of any kind."""
 
     @property
     def stopped(self) -> bool:
@@ -143,7 +146,7 @@ class Subscriber:
     on_event: called with each Event, in the thread that reads, in the middle of a read; by default it is logged.
 
     One thread makes it, reads it and closes it. A malformed message is counted and skipped, never raised. ZeroMQ
-    connects, and connects again, in the background. Stalls are looked for whenever nothing is left to read.
+    connects, and connects again, while it is read. Stalls are looked for whenever nothing is left to read.
     Raises ValueError for an impossible endpoint, stream name or key.
     """
 
@@ -158,16 +161,18 @@ class Subscriber:
     ) -> None:
         if isinstance(streams, str):
             raise ValueError(f"`streams` is a list of names: [{streams!r}]")
-        if streams is not None:
-            streams = list(streams)
-        prefixes = [b"skelanon/1/"] if streams is None else [topic(s, "frame").removesuffix(b"frame") for s in streams]
+        self.streams = {stream: StreamStats() for stream in streams or ()}
+        prefixes = [topic(stream, "frame").removesuffix(b"frame") for stream in self.streams]
+        if streams is None:
+            prefixes = [b"skelanon/1/"]
         if not prefixes or stall_after_s <= 0:
             raise ValueError("`streams` names at least one stream (None: all), and `stall_after_s` is above 0")
-        self.streams: dict[str, StreamStats] = {stream: StreamStats() for stream in streams or ()}
         self.malformed = 0
         """Messages that were refused, those of no known stream included."""
         self._stall_after_ns = int(stall_after_s * 1e9)
-        self._on_event = on_event or _log_event
+        self._on_event = on_event or (lambda event: log.warning("%s", event))
+        self._endpoint = endpoint
+        self._heard_ns = time.monotonic_ns()
         self._thread = threading.get_ident()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
@@ -180,7 +185,7 @@ class Subscriber:
     def read(self, timeout_ms: float | None = None) -> ReceivedFrame | None:
         """The next frame, in the order of arrival; None when none came in time (no `timeout_ms`: waits for ever)."""
         self._check_open()
-        deadline = _deadline(timeout_ms)
+        deadline = float("inf") if timeout_ms is None else time.monotonic() + timeout_ms / 1e3
         while not self._socket.closed:
             for _ in range(_BURST):
                 parts = self._receive()
@@ -243,9 +248,11 @@ class Subscriber:
         if self._socket.closed:  # by `on_event`
             return None
         try:
-            return self._socket.recv_multipart(zmq.NOBLOCK)
+            parts = self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
+        self._heard_ns = time.monotonic_ns()
+        return parts
 
     def _wait(self, deadline: float) -> bool:
         """Wait for a message, a stall or the deadline; False once the deadline has passed."""
@@ -255,6 +262,7 @@ class Subscriber:
         now = time.monotonic()
         if now >= deadline or self._socket.closed:
             return False
+        self._renew_if_silent()
         until = min(deadline, next_stall, now + _SLICE_S)
         self._socket.poll(max(1, int((until - now) * 1e3)))
         return True
@@ -274,6 +282,20 @@ class Subscriber:
             stats.stalls += 1
             self._on_event(Stall(name, silent_ns / 1e9))
         return soonest
+
+    def _renew_if_silent(self) -> None:
+        """Connect anew after long silence.
+
+        ZeroMQ itself connects again after a loss, but never after an error of protocol: a message over ZMQ_MAXMSGSIZE,
+        or another program that answered at the node's port for a moment.
+        """
+        now = time.monotonic_ns()
+        if now - self._heard_ns < _RENEW_AFTER_S * 1e9:
+            return
+        self._heard_ns = now
+        with suppress(zmq.ZMQError):
+            self._socket.disconnect(self._endpoint)
+        self._socket.connect(self._endpoint)
 
     def _take(self, parts: list[bytes]) -> ReceivedFrame | None:
         """Handle one message; the frame, if it is one."""
@@ -325,6 +347,7 @@ class Subscriber:
         elif stats.epoch != message.epoch:
             stats.epoch, stats.sequence = message.epoch, -1
             stats.schema = stats.status = None
+            stats.alive_ns = time.monotonic_ns()
             stats.restarts += 1
             self._on_event(Restart(stream))
         return stats
@@ -371,11 +394,3 @@ def _received(message: FrameMessage, received_ns: int, lost: int) -> ReceivedFra
         message.dropped,
         lost,
     )
-
-
-def _deadline(timeout_ms: float | None) -> float:
-    return float("inf") if timeout_ms is None else time.monotonic() + timeout_ms / 1e3
-
-
-def _log_event(event: Event) -> None:
-    log.warning("%s", event)

@@ -1,6 +1,9 @@
 """Fixtures that several test files share."""
 
-from collections.abc import Callable, Sequence
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +15,7 @@ from skelanon.export.manifest import Manifest, Root
 from skelanon.export.runner import Floats, Runner
 from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
 from skelanon.sensors.frame import BodyFrame
+from skelanon.stream.node import Node
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -100,3 +104,54 @@ def body_frame() -> Callable[..., BodyFrame]:
         return BodyFrame(captured_ns, joints, tracking, track_ids, discontinuity)
 
     return make
+
+
+@contextmanager
+def running(make: Callable[[], Node]) -> Iterator[Node]:
+    """A node made, run and closed by a thread of its own, as it must be; its error is raised here at the end."""
+    made: queue.Queue[Node | BaseException] = queue.Queue()
+    failures: list[BaseException] = []
+
+    def publish() -> None:
+        try:
+            with make() as node:
+                made.put(node)
+                node.run()
+        except BaseException as error:  # noqa: BLE001 - raised in the test's thread
+            made.put(error)
+            failures.append(error)
+
+    thread = threading.Thread(target=publish, daemon=True)
+    thread.start()
+    node = made.get(timeout=30)
+    if isinstance(node, BaseException):
+        raise node
+    try:
+        yield node
+    finally:
+        node.stop()
+        thread.join(10)
+        assert not thread.is_alive(), "the node does not stop"
+    if failures:
+        raise failures[0]
+
+
+@pytest.fixture
+def run_node() -> Callable[[Callable[[], Node]], AbstractContextManager[Node]]:
+    """Runs the node that a function makes, in a thread of its own, until the `with` block ends."""
+    return running
+
+
+@pytest.fixture
+def ipc(tmp_path: Path) -> str:
+    """An address of this test alone."""
+    return f"ipc://{tmp_path}/node"
+
+
+@pytest.fixture(scope="session")
+def reference_bundle(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The public residual checkpoint as a bundle in `normalised` axes."""
+    build = pytest.importorskip("skelanon.train.build", reason="needs skelanon[train]")
+    path = tmp_path_factory.mktemp("bundles") / "residual.onnx"
+    build.build_reference_residual(reference / "pretrained_resnet.pt", path)
+    return path

@@ -53,9 +53,8 @@ class Node:
 
     def await_reconnection(self, subscriber: Subscriber) -> None:
         """Until the subscription comes anew; ZeroMQ sends it while the subscriber reads."""
-        while not self.socket.poll(1):
+        while not self.socket.poll(1) or self.socket.recv() != b"\x01skelanon/1/":
             assert subscriber.read(10) is None
-        self.await_subscription()
 
     def send(self, kind: str, message: dict[str, Any], stream: str = "hall") -> None:
         topic = f"skelanon/1/{stream}/{kind}".encode()
@@ -94,8 +93,8 @@ def events() -> list[Event]:
     return []
 
 
-@pytest.fixture
-def subscriber(node: Node, events: list[Event]) -> Iterator[Subscriber]:
+@pytest.fixture(name="subscriber")
+def subscriber_(node: Node, events: list[Event]) -> Iterator[Subscriber]:
     with Subscriber(node.endpoint, on_event=events.append, stall_after_s=60) as subscriber:
         node.await_subscription()
         yield subscriber
@@ -177,7 +176,7 @@ def test_read_and_latest_return_in_time_when_nothing_comes(subscriber: Subscribe
 
 
 def test_closing_in_an_event_ends_the_reading(node: Node) -> None:
-    subscriber: Subscriber = Subscriber(node.endpoint, on_event=lambda event: subscriber.close())
+    subscriber = Subscriber(node.endpoint, on_event=lambda event: subscriber.close())
     node.await_subscription()
     node.frame(0)
     node.frame(5)
@@ -249,7 +248,7 @@ def test_a_stall_is_found_while_waiting_and_ends_with_a_frame(node: Node, events
         assert subscriber.read(300) is None
         assert [type(event) for event in events] == [Stall]
         assert isinstance(events[0], Stall)
-        assert 0.1 <= events[0].seconds < 0.3
+        assert events[0].seconds >= 0.1
         assert (subscriber.streams["hall"].stalled, subscriber.streams["hall"].stalls) == (True, 1)
         node.frame(1, state="empty", bodies=[])  # an empty frame is
         assert sequences(subscriber, 1) == [1]
@@ -266,9 +265,10 @@ def test_one_stream_may_stall_while_another_goes_on(node: Node, events: list[Eve
             node.frame(sequence)
             assert sequences(subscriber, 1) == [sequence]
             subscriber.read(5)
-            if events:
+            if subscriber.streams["door"].stalled:
                 break
-        assert [(event.stream, type(event)) for event in events] == [("door", Stall)]
+        assert any(isinstance(event, Stall) and event.stream == "door" for event in events)
+        assert not subscriber.streams["hall"].stalled
 
 
 def test_an_asked_for_stream_that_never_comes_is_a_stall(node: Node, events: list[Event]) -> None:
@@ -290,14 +290,26 @@ def test_frames_that_waited_for_the_reader_are_no_stall(node: Node, events: list
 
 
 def test_a_stopped_stream_does_not_stall(node: Node, events: list[Event]) -> None:
-    with Subscriber(node.endpoint, on_event=events.append, stall_after_s=0.05) as subscriber:
+    with Subscriber(node.endpoint, on_event=events.append, stall_after_s=0.2) as subscriber:
         node.await_subscription()
         node.frame(0)
         node.status("stopped")
-        assert sequences(subscriber, 1) == [0]
-        assert subscriber.read(150) is None
-        assert events == []
+        node.frame(1, "door")
+        assert sequences(subscriber, 2) == [0, 1]
+        assert subscriber.read(300) is None
+        assert [event.stream for event in events] == ["door"]
         assert subscriber.streams["hall"].stopped
+
+
+def test_a_stopped_stream_that_starts_again_has_not_stalled(node: Node, events: list[Event]) -> None:
+    with Subscriber(node.endpoint, on_event=events.append, stall_after_s=0.2) as subscriber:
+        node.await_subscription()
+        node.status("stopped")
+        assert subscriber.read(300) is None
+        node.epoch = 2
+        node.schema()
+        assert subscriber.read(30) is None
+        assert events == [Restart("hall")]
 
 
 def test_only_the_named_streams_arrive(node: Node) -> None:
@@ -344,11 +356,17 @@ def test_a_message_of_another_stream_than_its_topic_is_refused(node: Node, subsc
     assert list(subscriber.streams) == ["hall"]
 
 
-def test_an_oversized_message_costs_the_connection_and_no_more(node: Node, subscriber: Subscriber) -> None:
-    node.socket.send_multipart([b"skelanon/1/hall/frame", bytes(200_000)])
-    node.await_reconnection(subscriber)
-    node.frame(1)
-    assert sequences(subscriber, 1) == [1]
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_an_oversized_message_costs_the_connection_for_a_while(
+    host: str, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skelanon.stream.subscriber._RENEW_AFTER_S", 0.2)
+    with Subscriber(node.endpoint.replace("127.0.0.1", host)) as subscriber:
+        node.await_subscription()
+        node.socket.send_multipart([b"skelanon/1/hall/frame", bytes(200_000)])
+        node.await_reconnection(subscriber)
+        node.frame(1)
+        assert sequences(subscriber, 1) == [1]
 
 
 def test_invented_streams_do_not_fill_memory(node: Node, subscriber: Subscriber) -> None:
