@@ -98,18 +98,19 @@ class Node:
 
     def close(self) -> None:
         """Stop the sensors, tell the subscribers, free the model and the address. May be called twice."""
-        asked = self.stopped
+        if self._running:
+            self._stop.set()
+        if not self.publisher.closed:
+            for counters in self.counters:
+                counters.state = "stopped"
+            self._report()
         self._stop.set()
         self._mailbox.close()
         deadline = time.monotonic() + JOIN_S
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        if not self.publisher.closed:
-            for counters in self.counters:
-                counters.state = "stopped"
-            self._report()
-        self.publisher.close(patient=not asked)
+        self.publisher.close(patient=not self._running)
         self._runner.close()
 
     def __enter__(self) -> Self:

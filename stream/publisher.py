@@ -12,14 +12,12 @@ from zmq.utils.monitor import recv_monitor_message
 
 from skelanon.configs.schema import PublishSettings
 from skelanon.export.bundle import Bundle
-from skelanon.export.manifest import Axes
-from skelanon.sensors.joints import JOINT_NAMES, PARENTS
 
 from .anonymous import AnonymousFrame
 from .curve import AllowList, authenticate, load_key_pair
 from .endpoint import is_local
 from .errors import PublishError
-from .wire import VERSION, SchemaMessage, StatusMessage, encode_frame, encode_schema, encode_status, topic
+from .wire import StatusMessage, encode_frame, encode_schema, encode_status, schema_of, topic
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +27,6 @@ PATIENT_LINGER_MS: Final = 5000
 _FAILED_HANDSHAKES: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
-
-_AXES: Final[dict[Axes, str]] = {
-    "camera": "x to the sensor's left, y up, z away from the sensor; right-handed",
-    "normalised": "origin at SpineMid; in a track's first frame SpineBase->SpineMid is +z, ShoulderLeft->Right +x",
-}
 
 
 class Publisher:
@@ -57,15 +50,14 @@ class Publisher:
         self._sequences = [0] * len(streams)
         self._topics = [topic(stream, "frame") for stream in streams]
         self._schemas = [
-            (topic(stream, "schema"), encode_schema(_schema(bundle, stream, self.epoch))) for stream in streams
+            (topic(stream, "schema"), encode_schema(schema_of(bundle, stream, self.epoch))) for stream in streams
         ]
-        self._lossless = lossless
         self._give_up = give_up
         self._subscribers = [0] * len(streams)
         self.closed = False
-        self._bind(settings)
+        self._bind(settings, lossless)
 
-    def _bind(self, settings: PublishSettings) -> None:
+    def _bind(self, settings: PublishSettings, lossless: bool) -> None:
         if settings.curve is None and not is_local(settings.endpoint):
             raise PublishError(
                 f"`publish.endpoint` {settings.endpoint} can be reached by other machines: it needs `publish.curve`. "
@@ -77,7 +69,7 @@ class Publisher:
         self._authenticator: ThreadAuthenticator | None = None
         try:
             self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-            self._socket.setsockopt(zmq.XPUB_NODROP, int(self._lossless))
+            self._socket.setsockopt(zmq.XPUB_NODROP, int(lossless))
             if settings.curve is not None:
                 self._encrypt(settings.curve.secret_key, AllowList(settings.curve.clients))
             self._socket.bind(settings.endpoint)
@@ -154,13 +146,12 @@ class Publisher:
         self._context.term()
 
     def _send(self, topic_: bytes, message: bytes) -> None:
-        if not self._lossless:
-            self._socket.send_multipart((topic_, message), zmq.NOBLOCK)
-            return
-        while not self._give_up():
+        while True:
             try:
                 self._socket.send_multipart((topic_, message), zmq.NOBLOCK)
-            except zmq.Again:
+            except zmq.Again:  # only where lossless: a subscriber is behind
+                if self._give_up():
+                    return
                 self._socket.poll(100, zmq.POLLOUT)
             else:
                 return
@@ -168,22 +159,3 @@ class Publisher:
 
 def _readable(socket: "zmq.Socket[bytes]") -> bool:
     return bool(int(socket.getsockopt(zmq.EVENTS)) & _POLLIN)
-
-
-def _schema(bundle: Bundle, stream: str, epoch: int) -> SchemaMessage:
-    manifest = bundle.manifest
-    return SchemaMessage(
-        stream=stream,
-        epoch=epoch,
-        wire=VERSION,
-        layout=manifest.layout,
-        joint_names=JOINT_NAMES,
-        parents=PARENTS,
-        units="m",
-        axes=manifest.axes,
-        axes_description=_AXES[manifest.axes],
-        root=manifest.root,
-        model_name=manifest.name,
-        model_sha256=bundle.sha256,
-        audit=manifest.audit,
-    )

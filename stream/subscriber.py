@@ -364,8 +364,7 @@ def _connect(socket: zmq.Socket[bytes], endpoint: str, prefixes: list[bytes], cu
     socket.setsockopt(zmq.RCVHWM, _QUEUED)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-    # Without heartbeats a node that lost power is never noticed, and never connected to again.
-    socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+    # No ZMQ_HEARTBEAT_IVL: with it, libzmq aborts the process of a subscriber that is behind (libzmq #3937, #4767).
     if curve is not None:
         socket.curve_publickey, socket.curve_secretkey = curve.public, curve.secret
         socket.curve_serverkey = curve.server

@@ -14,7 +14,7 @@ from skelanon.export.bundle import default_bundle_path, read_bundle
 from skelanon.export.errors import BundleError
 from skelanon.export.manifest import Axes
 from skelanon.export.ort_cpu import OnnxRuntimeCpu
-from skelanon.train.build import build_reference_residual, build_template
+from skelanon.train.build import build_template
 from skelanon.train.module import StreamModule
 from skelanon.train.normalise import Normalised
 from skelanon.train.residual import ResidualBlocks, ResidualMlp, load_reference_checkpoint
@@ -77,13 +77,13 @@ def test_the_shipped_bundle_is_what_the_command_builds(tmp_path: Path) -> None:
     assert shipped.manifest.root == "foot_anchored"
 
 
-def test_reference_residual_through_the_runner_gives_the_reference_frames(tmp_path: Path, reference: Path) -> None:
+def test_reference_residual_through_the_runner_gives_the_reference_frames(
+    reference_bundle: Path, reference: Path
+) -> None:
     expected = np.load(reference / "ntu_expected.npz")
-    bundle = build_reference_residual(reference / "pretrained_resnet.pt", tmp_path / "residual.onnx")
-    assert bundle == read_bundle(tmp_path / "residual.onnx")
     raw, anonymised = (expected[key].transpose(2, 0, 4, 3, 1) for key in ("raw", "anonymised"))  # (T, N, M, V, C)
     present = raw.any(axis=(3, 4)).astype(np.float32)
-    runner = OnnxRuntimeCpu(bundle)
+    runner = OnnxRuntimeCpu(read_bundle(reference_bundle))
     for frame in range(300):
         rows = np.flatnonzero(present[frame].any(1)).tolist()
         if not rows:

@@ -134,8 +134,7 @@ def recordings(name: str, data: Path) -> Iterator[Floats]:
     """All bodies of a data set in pieces of (F, 25, 3), metres, camera axes; see the data's own README."""
     if name == "ntu":
         for path in skeleton_files(data / name):
-            recording = read_skeleton(path)
-            yield np.concatenate([recording.frame(index, 0).joints for index in range(len(recording))])
+            yield read_skeleton(path).joints.copy()
     elif name == "utd_mhad":
         yield utd_mhad(data / name)
     elif name == "azure_kinect":
