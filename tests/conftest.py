@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
+import csv
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -9,12 +11,15 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from skelanon.export.bundle import Bundle
 from skelanon.export.manifest import Manifest, Root
 from skelanon.export.runner import Floats, Runner
 from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
 from skelanon.sensors.frame import BodyFrame
+from skelanon.sensors.joints import INDEX, JOINT_NAMES, PARENTS
+from skelanon.sensors.ntu import read_skeleton, skeleton_files
 from skelanon.stream.node import Node
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,3 +160,66 @@ def reference_bundle(reference: Path, tmp_path_factory: pytest.TempPathFactory) 
     path = tmp_path_factory.mktemp("bundles") / "residual.onnx"
     build.build_reference_residual(reference / "pretrained_resnet.pt", path)
     return path
+
+
+@pytest.fixture(scope="session")
+def recordings(data: Path) -> Callable[[str], Iterator[Floats]]:
+    """Gives the bodies of a data set (`ntu`, `kgbd`, ...) in pieces of (F, 25, 3), metres, camera axes."""
+    return lambda name: _recordings(name, data)
+
+
+def _recordings(name: str, data: Path) -> Iterator[Floats]:
+    """All bodies of a data set in pieces of (F, 25, 3), metres, camera axes; see the data's own README."""
+    if name == "ntu":
+        for path in skeleton_files(data / name):
+            yield read_skeleton(path).joints.copy()
+    elif name == "utd_mhad":
+        yield _utd_mhad(data / name)
+    elif name == "azure_kinect":
+        yield _azure_kinect(data / name / "azure_positions.csv")
+    elif name == "kinect_v2_csv":
+        for path in sorted((data / name).glob("*.csv")):
+            table = np.loadtxt(path, delimiter=",", dtype=np.float32, usecols=range(1, 101))
+            yield np.ascontiguousarray(table.reshape(-1, 25, 4)[..., :3])
+    else:
+        stored = np.load(data / f"{name}.npz")
+        for piece in np.array_split(stored["joints_i16"], max(1, len(stored["joints_i16"]) // 20000)):
+            yield _lifted((piece * stored["scale_m"]).astype(np.float32), stored["kinect25_index"])
+
+
+def _lifted(joints: Floats, source: NDArray[np.integer]) -> Floats:
+    """(F, J, 3) to (F, 25, 3): a missing Neck is midway, another missing joint lies at its parent."""
+    full = np.zeros((len(joints), 25, 3), np.float32)
+    known = source >= 0
+    full[:, known] = joints[:, source[known]]
+    for joint in (INDEX["SpineShoulder"], *range(25)):  # parents first
+        if not known[joint]:
+            full[:, joint] = full[:, PARENTS[joint]]
+    if not known[INDEX["Neck"]]:
+        full[:, INDEX["Neck"]] = (full[:, INDEX["SpineShoulder"]] + full[:, INDEX["Head"]]) / 2
+    return full
+
+
+def _utd_mhad(folder: Path) -> Floats:
+    loadmat = pytest.importorskip("scipy.io").loadmat
+    theirs = [3, 2, -1, 0, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 1, -1, -1, -1, -1]
+    clips = [loadmat(path)["d_skel"].transpose(2, 0, 1) for path in sorted(folder.glob("*.mat"))]
+    return _lifted(np.concatenate(clips).astype(np.float32), np.array(theirs))
+
+
+_AZURE_NAMES = {
+    "SpineBase": "PELVIS",
+    "SpineMid": "SPINE_NAVEL",
+    "SpineShoulder": "SPINE_CHEST",
+    "HandTipLeft": "HANDTIP_LEFT",
+    "HandTipRight": "HANDTIP_RIGHT",
+}
+
+
+def _azure_kinect(path: Path) -> Floats:
+    """32 joints in millimetres, x right, y down; the map to 25 is that of docs/design.md."""
+    names = [_AZURE_NAMES.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper() for name in JOINT_NAMES]
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    values = [[[float(row[f"{name} ({axis})"]) for axis in "xyz"] for name in names] for row in rows]
+    return (np.array(values) * (-1, -1, 1) / 1000).astype(np.float32)

@@ -1,8 +1,6 @@
 """The Template anonymizer: constant bones, kept directions, nothing of stature left; on every real recording too."""
 
-import csv
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -13,8 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from skelanon.sensors.body import ancestor_matrix, bone_lengths, difference_matrix, rest_directions
-from skelanon.sensors.joints import BONES, INDEX, PARENTS, ROOT
-from skelanon.sensors.ntu import read_skeleton, skeleton_files
+from skelanon.sensors.joints import BONES, INDEX, ROOT
 from skelanon.train.samples import random_samples
 from skelanon.train.template import Template, TemplateRoot
 
@@ -120,85 +117,11 @@ def test_what_is_not_a_number_never_becomes_a_body(value: float) -> None:
 @pytest.mark.parametrize(
     "name", ["ntu", "utd_mhad", "kgbd", "ucalgary_gait", "kinectmultitrack", "azure_kinect", "kinect_v2_csv"]
 )
-def test_every_recording(name: str, data: Path) -> None:
+def test_every_recording(name: str, recordings: Callable[[str], Iterator[Floats]]) -> None:
     frames = 0
-    for raw in recordings(name, data):
+    for raw in recordings(name):
         frames += len(raw)
         out = anonymized(raw)
         check_bones(raw, out)
         np.testing.assert_allclose(out[:, FEET, 1].min(1), raw[:, FEET, 1].min(1), rtol=0, atol=2e-6)
     assert frames > 100
-
-
-def recordings(name: str, data: Path) -> Iterator[Floats]:
-    """All bodies of a data set in pieces of (F, 25, 3), metres, camera axes; see the data's own README."""
-    if name == "ntu":
-        for path in skeleton_files(data / name):
-            yield read_skeleton(path).joints.copy()
-    elif name == "utd_mhad":
-        yield utd_mhad(data / name)
-    elif name == "azure_kinect":
-        yield azure_kinect(data / name / "azure_positions.csv")
-    elif name == "kinect_v2_csv":
-        for path in sorted((data / name).glob("*.csv")):
-            table = np.loadtxt(path, delimiter=",", dtype=np.float32, usecols=range(1, 101))
-            yield np.ascontiguousarray(table.reshape(-1, 25, 4)[..., :3])
-    else:
-        stored = np.load(data / f"{name}.npz")
-        for piece in np.array_split(stored["joints_i16"], max(1, len(stored["joints_i16"]) // 20000)):
-            yield lifted((piece * stored["scale_m"]).astype(np.float32), stored["kinect25_index"])
-
-
-def lifted(joints: Floats, source: NDArray[np.integer]) -> Floats:
-    """(F, J, 3) to (F, 25, 3): a missing Neck is midway, another missing joint lies at its parent."""
-    full = np.zeros((len(joints), 25, 3), np.float32)
-    known = source >= 0
-    full[:, known] = joints[:, source[known]]
-    for joint in (INDEX["SpineShoulder"], *range(25)):  # parents first
-        if not known[joint]:
-            full[:, joint] = full[:, PARENTS[joint]]
-    if not known[INDEX["Neck"]]:
-        full[:, INDEX["Neck"]] = (full[:, INDEX["SpineShoulder"]] + full[:, INDEX["Head"]]) / 2
-    return full
-
-
-def utd_mhad(folder: Path) -> Floats:
-    loadmat = pytest.importorskip("scipy.io").loadmat
-    theirs = [3, 2, -1, 0, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 1, -1, -1, -1, -1]
-    clips = [loadmat(path)["d_skel"].transpose(2, 0, 1) for path in sorted(folder.glob("*.mat"))]
-    return lifted(np.concatenate(clips).astype(np.float32), np.array(theirs))
-
-
-def azure_kinect(path: Path) -> Floats:
-    """32 joints in millimetres, x right, y down; the map to 25 is that of docs/design.md."""
-    names = [
-        "PELVIS",
-        "SPINE_NAVEL",
-        "NECK",
-        "HEAD",
-        "SHOULDER_LEFT",
-        "ELBOW_LEFT",
-        "WRIST_LEFT",
-        "HAND_LEFT",
-        "SHOULDER_RIGHT",
-        "ELBOW_RIGHT",
-        "WRIST_RIGHT",
-        "HAND_RIGHT",
-        "HIP_LEFT",
-        "KNEE_LEFT",
-        "ANKLE_LEFT",
-        "FOOT_LEFT",
-        "HIP_RIGHT",
-        "KNEE_RIGHT",
-        "ANKLE_RIGHT",
-        "FOOT_RIGHT",
-        "SPINE_CHEST",
-        "HANDTIP_LEFT",
-        "THUMB_LEFT",
-        "HANDTIP_RIGHT",
-        "THUMB_RIGHT",
-    ]
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter=";"))
-    values = [[[float(row[f"{name} ({axis})"]) for axis in "xyz"] for name in names] for row in rows]
-    return (np.array(values) * (-1, -1, 1) / 1000).astype(np.float32)
