@@ -8,7 +8,7 @@ from types import TracebackType
 
 import typer
 
-from . import keys, offline, run, watch
+from . import bench, keys, offline, run, watch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,7 @@ for name, command, panel in (
     ("run", run.run, "Stream"),
     ("replay", run.replay, "Stream"),
     ("subscribe", watch.subscribe, "Stream"),
+    ("bench", bench.bench, "Stream"),
     ("export", offline.export, "Offline"),
     ("inspect", offline.inspect, "Offline"),
 ):

@@ -1,9 +1,10 @@
 """From YAML to checked settings. Each error names the file, the key, the value and what is allowed."""
 
+import re
 from collections.abc import Hashable, Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -12,8 +13,12 @@ from pydantic_core import ErrorDetails
 from .errors import ConfigError
 from .schema import NodeSettings
 
-_SILENT_KEYS = {"path"}
+_SILENT_KEYS: Final = {"path"}
 """Keys whose values no message shows: the name of a recording may name a person."""
+_PLAIN: Final = re.compile(r"[A-Za-z_ ]{0,20}|[a-z0-9_-]{1,64}|[-+.0-9]{1,16}")
+"""What stands in the wrong place and is yet no path and no name of a recording."""
+_NOT_SETTINGS: Final = {"dict_type", "model_type", "model_attributes_type"}
+_MERGE_TAG: Final = "tag:yaml.org,2002:merge"
 
 
 def load_settings(path: str | Path, overrides: Iterable[str] = ()) -> NodeSettings:
@@ -27,8 +32,8 @@ def load_settings(path: str | Path, overrides: Iterable[str] = ()) -> NodeSettin
         shipped = Path(str(resources.files("skelanon.configs") / file.name))
         file = shipped if shipped.exists() else file
     tree = _read(file)
-    for override in overrides:
-        _apply(tree, override)
+    for number, override in enumerate(overrides, 1):
+        _apply(tree, number, override)
     return check(tree, str(path))
 
 
@@ -43,57 +48,75 @@ def check(tree: object, source: str) -> NodeSettings:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        tree = yaml.load(file.read_text("utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        text = file.read_text("utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
     except UnicodeDecodeError:
         raise ConfigError(f"{file}: not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ConfigError(f"{file}: line {line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError:
-        raise ConfigError(f"{file}: not valid YAML") from None
+    tree = _parse(text, str(file))
     if not isinstance(tree, dict):
         raise ConfigError(f"{file}: must hold settings, `key: value`")
     return tree
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _parse(text: str, source: str) -> object:
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        problem = re.sub("'(.*?)'", lambda quoted: f"'{_shown(quoted[1])}'", error.problem or "")
+        raise ConfigError(f"{source}: line {line}: not valid YAML: {problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):  # the last two: an impossible date, a thousand brackets
+        raise ConfigError(f"{source}: not valid YAML") from None
+
+
+def _apply(tree: dict[str, Any], number: int, override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise ConfigError(f"override {key!r} must have the form key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override of `{key}`: the value is not valid YAML") from None
+        raise ConfigError(f"override {number} must have the form key=value")
+    shown = _key(key.split("."))
+    value = _parse(text, f"override of `{shown}`")
     *parents, last = key.split(".")
     branch = tree
     for parent in parents:
         branch = branch.setdefault(parent, {})
         if not isinstance(branch, dict):
-            raise ConfigError(f"override of `{key}`: `{parent}` holds a value, not settings")
+            raise ConfigError(f"override of `{shown}`: `{_shown(parent)}` holds a value, not settings")
     branch[last] = value
 
 
 def _describe(fault: ErrorDetails) -> str:
     location = [str(part) for part in fault["loc"]]
-    kind = fault["type"]
-    if location[:1] == ["sensors"] and len(location) > 2:
+    kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
+    in_sensor = location[0] == "sensors"
+    if in_sensor and len(location) > 2:
         del location[2]  # pydantic puts the sensor's kind there
-    key = ".".join(part for part in location if part != "[key]")
+    key = _key(part for part in location if part != "[key]")
     if kind == "extra_forbidden":
         return f"`{key}` is not a setting"
-    message = fault["msg"][0].lower() + fault["msg"][1:]
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        context = fault.get("ctx", {})
-        allowed = context.get("expected_tags", "'synthetic', 'replay'")
-        return f"`{key}.kind` is {context.get('tag')!r}: must be one of {allowed}"
-    value = fault["input"]
     if kind == "missing":
         return f"`{key}` is missing"
+    if kind == "union_tag_not_found":
+        return f"`{key}.kind` is missing: must be 'synthetic' or 'replay'"
+    if kind == "union_tag_invalid":
+        return f"`{key}.kind` is {_shown(str(context['tag']))!r}: must be one of {context['expected_tags']}"
+    if kind in _NOT_SETTINGS:
+        return f"`{key}` must hold settings, `key: value`"
+    message = fault["msg"][0].lower() + fault["msg"][1:]
     if location[-1] in _SILENT_KEYS or not isinstance(value, str | int | float | None):
         return f"`{key}`: {message}"
+    if in_sensor and isinstance(value, str):
+        value = _shown(value)
     return f"`{key}` is {value!r}: {message}"
+
+
+def _key(parts: Iterable[str]) -> str:
+    return ".".join(_shown(part) for part in parts)
+
+
+def _shown(text: str) -> str:
+    """Text of the user's as a message may repeat it: not if it might be the name of a recording."""
+    return text if _PLAIN.fullmatch(text) else "..."
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -102,11 +125,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable):
+            key = None if key_node.tag == _MERGE_TAG else self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key is not None:
                 if key in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key!r} stands twice", key_node.start_mark
+                        None, None, f"the key '{key}' stands twice", key_node.start_mark
                     )
                 seen.add(key)
         return super().construct_mapping(node, deep)

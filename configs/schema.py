@@ -34,7 +34,7 @@ class ReplaySettings(Settings):
     """A recorded `.skeleton` file, or a folder of them, played as if it were live."""
 
     kind: Literal["replay"]
-    path: str
+    path: str = Field(min_length=1, repr=False)  # a name may name a person
     """File or folder; a folder is played in the order of its names."""
     rate_hz: float = Field(default=30.0, gt=0, le=1000)
     """Frames per second; NTU recordings were made at 30."""

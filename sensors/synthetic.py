@@ -21,7 +21,7 @@ LOOP_FRAMES: Final = 1200
 """Frames of a loop at most, so that opening takes milliseconds at any rate: above 30 Hz the loop is shorter."""
 ABSENT: Final = 0.04
 """Part of a loop, at its end, for which a person is not in view."""
-_FIRST_TRACK_ID: Final = 1 << 56  # where Kinect v2 begins to count, too
+_FIRST_TRACK_ID: Final = (1 << 56) + 3173  # of the kind that Kinect v2 gives
 
 
 _Moment = tuple[Joints, Tracking, tuple[int, ...]]
