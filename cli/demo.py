@@ -31,6 +31,7 @@ def show(seconds: float, endpoint: str) -> None:
         )
         ready = threading.Event()
         nodes: list[Node] = []
+        failures: list[Exception] = []
 
         def publish() -> None:
             """The node's own thread: makes, runs and closes it."""
@@ -39,6 +40,8 @@ def show(seconds: float, endpoint: str) -> None:
                     nodes.append(node)
                     ready.set()
                     node.run()
+            except Exception as error:  # noqa: BLE001 - raised below, in the main thread
+                failures.append(error)
             finally:
                 ready.set()
 
@@ -55,5 +58,7 @@ def show(seconds: float, endpoint: str) -> None:
             finally:
                 nodes[0].stop()
         thread.join()
+    if failures:
+        raise failures[0]
     typer.echo(f"{frames} anonymous frames arrived; no raw joint left the node.")
     raise typer.Exit(0 if frames else 1)

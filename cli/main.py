@@ -1,10 +1,10 @@
 """The front door: `skelanon COMMAND`. Each command imports what it needs when it is called."""
 
 import logging
+import os
 import sys
 import threading
 import traceback
-from types import TracebackType
 
 import typer
 
@@ -28,37 +28,40 @@ for name, command, panel in (
     app.command(name, rich_help_panel=panel)(command)
 app.add_typer(keys.app, name="keys", rich_help_panel="Stream")
 
-log = logging.getLogger("skelanon")
-
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed while running, 2 wrong usage, settings or bundle."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
-    sys.excepthook = _report_crash
-    threading.excepthook = lambda args: _report_crash(args.exc_type, args.exc_value, args.exc_traceback)
+    threading.excepthook = _end_with_thread
     try:
         app()
-    except (ValueError, RuntimeError) as error:
-        if not _is_ours(error):
-            raise
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    except Exception as error:  # noqa: BLE001 - not left to Python, nor to typer's hook, which show its words
+        if _is_ours(error):
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(2)
+        _report_crash(error)
+        sys.exit(1)
 
 
-def _is_ours(error: BaseException) -> bool:
+def _is_ours(error: Exception) -> bool:
     """Whether skelanon raised it, in words made for the user."""
     return type(error).__module__.startswith("skelanon.")
 
 
-def _report_crash(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+def _report_crash(error: BaseException | None) -> None:
     """Say where and what, but not in the error's own words: another library's might hold a joint or a name."""
-    if issubclass(kind, KeyboardInterrupt):
-        return
-    cause = error.__cause__ if error is not None else None
-    places = "".join(traceback.format_tb(trace))
-    if cause is not None:
-        places = f"{''.join(traceback.format_tb(cause.__traceback__))}{type(cause).__name__}, and then:\n{places}"
-    sys.stderr.write(f"skelanon has failed; please report this:\n{places}{kind.__name__}\n")
+    places = ""
+    while error is not None:
+        places = f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}\n{places}"
+        error = error.__cause__
+    sys.stderr.write(f"skelanon has failed; please report this:\n{places}")
+
+
+def _end_with_thread(failed: threading.ExceptHookArgs) -> None:
+    """End the process when a thread fails: half a node would look like a whole one."""
+    _report_crash(failed.exc_value)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`skelanon run`, `replay` and `demo`: the node."""
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from skelanon.configs import NodeSettings
+
+log = logging.getLogger(__name__)
 
 Endpoint = Annotated[str, typer.Option(help="ZeroMQ address to publish at: tcp:// or ipc://.")]
 Model = Annotated[str, typer.Option(help="Bundle file, or `default`.")]
@@ -75,7 +78,10 @@ def _settings(sensors: dict[str, Any], model: str, endpoint: str, waits: int, ch
 def _run(settings: "NodeSettings") -> None:
     from skelanon.stream.node import create_node
 
+    _check_recordings(settings)
     node = create_node(settings)
+    if settings.publish.wait_for_subscribers:
+        log.info("waiting for %d subscriptions", settings.publish.wait_for_subscribers)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: node.stop())
     with node:
@@ -85,3 +91,16 @@ def _run(settings: "NodeSettings") -> None:
     if faults and not asked:
         sys.stderr.write(f"error: {faults} faults; the lines above say which\n")
         sys.exit(1)
+
+
+def _check_recordings(settings: "NodeSettings") -> None:
+    """Raise SensorError where there is nothing to replay: a camera may come back, but a wrong path stays wrong."""
+    from skelanon.configs import ReplaySettings
+    from skelanon.sensors import SensorError, create_sensor
+
+    for name, sensor in settings.sensors.items():
+        if isinstance(sensor, ReplaySettings):
+            try:
+                create_sensor(sensor).open()
+            except SensorError as error:
+                raise SensorError(f"`sensors.{name}`: {error}") from error

@@ -31,7 +31,11 @@ def subscribe(
     if (key is None) != (node_key is None):
         raise typer.BadParameter("--key and --node-key go together")
     curve = load_client_keys(key, node_key) if key is not None and node_key is not None else None
-    with Subscriber(endpoint, streams, curve=curve) as subscriber:
+    try:
+        subscriber = Subscriber(endpoint, streams, curve=curve)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    with subscriber:
         frames = watch(subscriber, seconds=seconds, count=count)
     raise typer.Exit(0 if frames else 1)
 

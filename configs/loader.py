@@ -88,7 +88,7 @@ def _apply(tree: dict[str, Any], number: int, override: str) -> None:
 def _describe(fault: ErrorDetails) -> str:
     location = [str(part) for part in fault["loc"]]
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
-    in_sensor = location[0] == "sensors"
+    in_sensor = location[:1] == ["sensors"]
     if in_sensor and len(location) > 2:
         del location[2]  # pydantic puts the sensor's kind there
     key = _key(part for part in location if part != "[key]")
@@ -101,7 +101,7 @@ def _describe(fault: ErrorDetails) -> str:
     if kind == "union_tag_invalid":
         return f"`{key}.kind` is {_shown(str(context['tag']))!r}: must be one of {context['expected_tags']}"
     if kind in _NOT_SETTINGS:
-        return f"`{key}` must hold settings, `key: value`"
+        return f"{f'`{key}` ' if key else ''}must hold settings, `key: value`"
     message = fault["msg"][0].lower() + fault["msg"][1:]
     if location[-1] in _SILENT_KEYS or not isinstance(value, str | int | float | None):
         return f"`{key}`: {message}"
@@ -125,8 +125,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = None if key_node.tag == _MERGE_TAG else self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key is not None:
+            if key_node.tag == _MERGE_TAG:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable):
                 if key in seen:
                     raise yaml.constructor.ConstructorError(
                         None, None, f"the key '{key}' stands twice", key_node.start_mark

@@ -19,6 +19,18 @@ MANIFEST_KEY: Final = "skelanon.manifest"
 DIGEST_KEY: Final = "skelanon.digest"
 MAX_BYTES: Final = 1 << 30
 _METADATA_FIELD: Final = 14
+_EXTERNAL_DATA_FIELD: Final = 13
+_DATA_LOCATION_FIELD: Final = 14
+_MESSAGES: Final = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+"""Every way from a ModelProto to a TensorProto: the fields of each message that lead on, and to what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,48 +64,60 @@ def read_bundle(path: str | os.PathLike[str], *, sha256: str | None = None) -> B
 
 def seal(model_without_metadata: bytes, manifest: Manifest) -> bytes:
     """Append the manifest and a digest over graph and manifest to a serialised ModelProto without metadata."""
-    text = manifest_to_json(manifest).encode()
-    digest = _digest(model_without_metadata, text)
+    return _seal(model_without_metadata, manifest_to_json(manifest))
+
+
+def _seal(graph: bytes, manifest: str) -> bytes:
+    text = manifest.encode()
+    digest = hashlib.sha256(hashlib.sha256(graph).digest() + text).hexdigest()
     entries = [(MANIFEST_KEY.encode(), text), (DIGEST_KEY.encode(), digest.encode())]
-    return model_without_metadata + b"".join(
+    return graph + b"".join(
         _length_delimited(_METADATA_FIELD, _length_delimited(1, key) + _length_delimited(2, value))
         for key, value in entries
     )
 
 
 def _verified_manifest(model: bytes) -> Manifest:
-    graph, metadata = _split(model)
+    try:
+        graph, metadata = _split(model)
+        external = _refers_to_files(graph, "model")
+    except (IndexError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError("not an ONNX file") from error
     if MANIFEST_KEY not in metadata:
         raise BundleError("not a skelanon bundle: it has no manifest; make one with `skelanon export`")
     manifest = manifest_from_json(metadata[MANIFEST_KEY])
-    if set(metadata) != {MANIFEST_KEY, DIGEST_KEY} or metadata[DIGEST_KEY] != _digest(
-        graph, metadata[MANIFEST_KEY].encode()
-    ):
+    if model != _seal(graph, metadata[MANIFEST_KEY]):
         raise BundleError("the bundle was edited after it was exported (its digest does not match); export it again")
+    if external:
+        raise BundleError("the bundle keeps weights in other files; it must be one file: export it again")
     return manifest
 
 
-def _digest(graph: bytes, manifest: bytes) -> str:
-    return hashlib.sha256(hashlib.sha256(graph).digest() + manifest).hexdigest()
-
-
 def _split(model: bytes) -> tuple[bytes, dict[str, str]]:
-    """The model without its metadata, and the metadata."""
+    """The model without its metadata, and the metadata. Raises IndexError or UnicodeDecodeError."""
     graph: list[bytes] = []
     metadata: dict[str, str] = {}
-    try:
-        for number, start, value, end in _fields(model):
-            if number != _METADATA_FIELD:
-                graph.append(model[start:end])
-                continue
-            entry = {n: model_value for n, _, model_value, _ in _fields(value)}
-            key, text = entry.get(1, b"").decode(), entry.get(2, b"").decode()
-            if key in metadata:
-                raise BundleError(f"the bundle has two entries {key!r} in its metadata")
-            metadata[key] = text
-    except (IndexError, UnicodeDecodeError) as error:
-        raise BundleError("not an ONNX file") from error
+    for number, start, value, end in _fields(model):
+        if number != _METADATA_FIELD:
+            graph.append(model[start:end])
+            continue
+        entry = {n: entry_value for n, _, entry_value, _ in _fields(value)}
+        key, text = entry.get(1, b"").decode(), entry.get(2, b"").decode()
+        if key in metadata:
+            raise BundleError("the bundle has an entry twice in its metadata; export it again")
+        metadata[key] = text
     return b"".join(graph), metadata
+
+
+def _refers_to_files(message: bytes, kind: str) -> bool:
+    """Whether a tensor lies in another file, which ONNX Runtime would read: any file of the working folder."""
+    if kind == "tensor":
+        return any(
+            number == _EXTERNAL_DATA_FIELD or (number == _DATA_LOCATION_FIELD and value != b"\0")
+            for number, _, value, _ in _fields(message)
+        )
+    inner = _MESSAGES[kind]
+    return any(number in inner and _refers_to_files(value, inner[number]) for number, _, value, _ in _fields(message))
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:

@@ -24,7 +24,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     format: int = FORMAT
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\Z")]
     anonymizer: Annotated[str, Meta(max_length=64)]
     """Family of the model: `template`, `residual`, ..."""
     layout: Literal["kinect-v2-25"] = LAYOUT
@@ -81,7 +81,7 @@ def manifest_from_json(text: str) -> Manifest:
         version = msgspec.json.decode(text, type=dict[str, Any]).get("format")
         if version != FORMAT:
             raise BundleError(
-                f"the bundle has format {version!r}; this skelanon reads format {FORMAT}: install a matching one"
+                f"the bundle has format {version!r:.20}; this skelanon reads format {FORMAT}: install a matching one"
             )
         return msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -27,7 +27,9 @@ class OnnxRuntimeCpu(Runner):
         options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                bundle.model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:
             raise BundleError(f"onnxruntime refuses the bundle's graph ({type(error).__name__})") from error
         self._check_graph()
@@ -56,8 +58,18 @@ class OnnxRuntimeCpu(Runner):
                 raise BundleError(f"the graph's {what} are {shapes}, but the manifest says {wanted}, all float32")
 
     def _warm_up(self) -> None:
-        """First calls are slow; the node says that it is ready only after them."""
-        size = self.manifest.bodies_per_sample
-        pose = np.random.default_rng(0).standard_normal((1, *self.manifest.inputs["joints"])).astype(np.float32)
-        for _ in range(3):
-            self.step([0], [True], pose, np.ones((1, size), np.float32))
+        """First calls are slow; the node is ready after them. They also show what a graph does, not only declares."""
+        random = np.random.default_rng(0)
+        for samples in (2, 1, 1):
+            joints = random.standard_normal((samples, *self.manifest.inputs["joints"])).astype(np.float32)
+            state = np.zeros((samples, self.manifest.state_size), np.float32)
+            persona = np.zeros((samples, self.manifest.persona_size), np.float32)
+            try:
+                anonymous, after = self._call(joints, np.ones(joints.shape[:2], np.float32), state, persona)
+            except RunnerError as error:
+                raise BundleError("onnxruntime cannot run the exported graph: see the cause") from error
+            if anonymous.shape != joints.shape or after.shape != state.shape:
+                raise BundleError(
+                    f"the graph returns {anonymous.shape} and {after.shape} for {samples} samples, "
+                    f"but the manifest says {joints.shape} and {state.shape}"
+                )

@@ -1,1 +1,37 @@
-"""."""
+"""The node, which anonymizes and publishes, and the subscriber, which receives; importing it imports no model runtime.
+
+    with Subscriber("tcp://127.0.0.1:7400") as subscriber:
+        for frame in subscriber:
+            window.push(frame)
+"""
+
+from .anonymous import AnonymousFrame
+from .curve import create_keys, load_client_keys
+from .errors import PublishError
+from .node import Node, create_node
+from .subscriber import ClientKeys, Event, Gap, ReceivedFrame, Restart, Resume, Stall, StreamStats, Subscriber
+from .window import Window
+from .wire import FrameMessage, SchemaMessage, StatusMessage, WireError
+
+__all__ = [
+    "AnonymousFrame",
+    "ClientKeys",
+    "Event",
+    "FrameMessage",
+    "Gap",
+    "Node",
+    "PublishError",
+    "ReceivedFrame",
+    "Restart",
+    "Resume",
+    "SchemaMessage",
+    "Stall",
+    "StatusMessage",
+    "StreamStats",
+    "Subscriber",
+    "Window",
+    "WireError",
+    "create_keys",
+    "create_node",
+    "load_client_keys",
+]

@@ -5,17 +5,28 @@ Key files are ZeroMQ certificates (ZPL) as `zmq.auth` writes them: `NAME.key` pu
 
 import logging
 import os
+import re
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import zmq
 import zmq.auth
-from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils import z85
 
 from .errors import PublishError
 from .subscriber import ClientKeys
 
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
+
 log = logging.getLogger(__name__)
+
+DOMAIN: Final = "skelanon"
+"""ZAP domain (ZeroMQ RFC 27) of the sockets that the allow-list is for."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_KEY_LENGTH: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +40,16 @@ class KeyPair:
 def create_keys(folder: Path, name: str) -> tuple[Path, Path]:
     """Make a key pair; returns the public and the secret file. The secret one is readable by its owner alone.
 
-    Raises PublishError where the folder cannot be written or the name is taken.
+    Raises PublishError where the folder cannot be written or the name is taken or none.
     """
+    if not _NAME.fullmatch(name):
+        raise PublishError(f"{name!r} cannot name keys; use 1 to 64 letters, digits, `_`, `-` and `.`")
     public, secret = folder / f"{name}.key", folder / f"{name}.key_secret"
-    for path in (public, secret):
-        if path.exists():
-            raise PublishError(f"{path} exists already; choose another name or remove it first")
     previous = os.umask(0o077)
     try:
+        for path in (public, secret):
+            if path.exists():
+                raise PublishError(f"{path} exists already; choose another name or remove it first")
         folder.mkdir(parents=True, exist_ok=True)
         zmq.auth.create_certificates(folder, name)
         public.chmod(0o644)
@@ -54,6 +67,8 @@ def load_key_pair(path: str | Path) -> KeyPair:
         raise PublishError(f"{path} holds no secret key; give the `.key_secret` file")
     if os.name == "posix" and Path(path).stat().st_mode & 0o077:
         raise PublishError(f"{path} can be read by other users; run: chmod 600 {path}")
+    if zmq.curve_public(secret) != public:
+        raise PublishError(f"the public and the secret key in {path} do not belong together; make another pair")
     return KeyPair(public, secret)
 
 
@@ -92,18 +107,25 @@ class AllowList:
         return allowed
 
 
-def authenticate(context: "zmq.Context[zmq.Socket[bytes]]", clients: AllowList) -> ThreadAuthenticator:
-    """Start the thread that answers for all CURVE sockets of a context; the caller stops it."""
+def authenticate(context: "zmq.Context[zmq.Socket[bytes]]", clients: AllowList) -> "ThreadAuthenticator":
+    """Start the thread that answers for the CURVE sockets of a context in DOMAIN; the caller stops it."""
+    from zmq.auth.thread import ThreadAuthenticator  # it imports asyncio, of no use to a node without CURVE
+
     authenticator = ThreadAuthenticator(context)
     authenticator.start()
-    authenticator.configure_curve_callback(credentials_provider=clients)
+    authenticator.configure_curve_callback(DOMAIN, credentials_provider=clients)
     return authenticator
 
 
 def _load(path: str | Path) -> tuple[bytes, bytes | None]:
     try:
-        return zmq.auth.load_certificate(path)
+        public, secret = zmq.auth.load_certificate(path)
+        for key in (public, secret or public):
+            if len(key) != _KEY_LENGTH:
+                raise ValueError(f"a key of {len(key)} characters")
+            z85.decode(key)
     except OSError as error:
-        raise PublishError(f"cannot read the key file {path}: {error.strerror or error}") from error
-    except (ValueError, UnicodeDecodeError) as error:
+        raise PublishError(f"cannot read the key file {path}: {error.strerror or 'no such file'}") from error
+    except (ValueError, KeyError, struct.error) as error:
         raise PublishError(f"{path} is not a key file; make one with `skelanon keys new NAME`") from error
+    return public, secret

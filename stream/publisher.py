@@ -4,29 +4,30 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
-from zmq.utils.monitor import recv_monitor_message
 
 from skelanon.configs.schema import PublishSettings
 from skelanon.export.bundle import Bundle
 
 from .anonymous import AnonymousFrame
-from .curve import AllowList, authenticate, load_key_pair
+from .curve import DOMAIN, AllowList, authenticate, load_key_pair
 from .endpoint import is_local
 from .errors import PublishError
 from .wire import StatusMessage, encode_frame, encode_schema, encode_status, schema_of, topic
+
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
 
 log = logging.getLogger(__name__)
 
 _POLLIN: Final = int(zmq.POLLIN)  # the enum's own & is slow
 LINGER_MS: Final = 300
 PATIENT_LINGER_MS: Final = 5000
-_FAILED_HANDSHAKES: Final = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-)
+_FAILED_HANDSHAKES: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+REFUSAL_PERIOD_S: Final = 1.0
+"""Failed handshakes are logged once in so long: a client with a wrong key makes ten a second."""
 
 
 class Publisher:
@@ -58,7 +59,7 @@ class Publisher:
         self._bind(settings, lossless)
 
     def _bind(self, settings: PublishSettings, lossless: bool) -> None:
-        if settings.curve is None and not is_local(settings.endpoint):
+        if not is_local(settings.endpoint) and settings.curve is None:
             raise PublishError(
                 f"`publish.endpoint` {settings.endpoint} can be reached by other machines: it needs `publish.curve`. "
                 "Make keys with: skelanon keys new NAME"
@@ -67,11 +68,16 @@ class Publisher:
         self._socket = self._context.socket(zmq.XPUB)
         self._monitor: zmq.Socket[bytes] | None = None
         self._authenticator: ThreadAuthenticator | None = None
+        self._clients: AllowList | None = None
+        self._failed_handshakes = 0
+        self._refusal_logged_s = -REFUSAL_PERIOD_S
         try:
+            self._socket.setsockopt(zmq.IPV6, int("[" in settings.endpoint))
             self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
             self._socket.setsockopt(zmq.XPUB_NODROP, int(lossless))
             if settings.curve is not None:
-                self._encrypt(settings.curve.secret_key, AllowList(settings.curve.clients))
+                self._clients = AllowList(settings.curve.clients)
+                self._encrypt(settings.curve.secret_key, self._clients)
             self._socket.bind(settings.endpoint)
         except zmq.ZMQError as error:
             self.close()
@@ -84,6 +90,9 @@ class Publisher:
     def _encrypt(self, secret_key: str, clients: AllowList) -> None:
         keys = load_key_pair(secret_key)
         self._authenticator = authenticate(self._context, clients)
+        # Without a domain that is enforced, ZeroMQ would let everybody in once the authenticator is gone.
+        self._socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN.encode())
+        self._socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         self._socket.curve_server = True
         self._socket.curve_publickey, self._socket.curve_secretkey = keys.public, keys.secret
         self._monitor = self._socket.get_monitor_socket(_FAILED_HANDSHAKES)
@@ -92,6 +101,11 @@ class Publisher:
     def subscribers(self) -> int:
         """Subscriptions to the frames of the stream that has fewest."""
         return min(self._subscribers)
+
+    @property
+    def refused(self) -> int:
+        """Connections refused so far: of keys that are not allowed, or that do not speak CURVE with the node's key."""
+        return self._failed_handshakes + (self._clients.refused if self._clients is not None else 0)
 
     def send(self, stream: int, frame: AnonymousFrame, dropped: int = 0) -> None:
         """Publish one frame of a stream, given by its number. Raises TypeError for anything but an AnonymousFrame."""
@@ -125,9 +139,7 @@ class Publisher:
                 if subscribed and self._schemas[stream][0].startswith(prefix):
                     self.send_schema(stream)
         if self._monitor is not None:
-            while _readable(self._monitor):
-                event = recv_monitor_message(self._monitor, zmq.NOBLOCK)
-                log.warning("refused a client: its CURVE handshake failed (%s)", zmq.Event(event["event"]).name)
+            self._note_refusals(self._monitor)
 
     def close(self, *, patient: bool = False) -> None:
         """Send what is queued, for at most 0.3 s (5 s if patient), and free the address. May be called twice."""
@@ -144,6 +156,17 @@ class Publisher:
             self._authenticator.stop()
             self._authenticator = None
         self._context.term()
+
+    def _note_refusals(self, monitor: "zmq.Socket[bytes]") -> None:
+        from zmq.utils.monitor import recv_monitor_message  # it imports asyncio, of no use to a node without CURVE
+
+        while _readable(monitor):
+            name = zmq.Event(recv_monitor_message(monitor, zmq.NOBLOCK)["event"]).name
+            self._failed_handshakes += 1
+            now_s = time.monotonic()
+            if now_s - self._refusal_logged_s >= REFUSAL_PERIOD_S:
+                self._refusal_logged_s = now_s
+                log.warning("refused a client: its CURVE handshake failed (%s); %d refused so far", name, self.refused)
 
     def _send(self, topic_: bytes, message: bytes) -> None:
         while True:

@@ -130,25 +130,32 @@ def eavesdrop(make: Callable[[], Node], endpoint: str, run_node: RunNode) -> tup
     return b"".join(parts), bodies
 
 
-def fingerprints(words: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    """One number for each three neighbouring words, (n,) to (n - 2,)."""
-    x, y, z = (words[i : len(words) - 2 + i].astype(np.uint64) for i in range(3))
-    return x * np.uint64(0x9E3779B97F4A7C15) ^ y * np.uint64(0xC2B2AE3D27D4EB4F) ^ z * np.uint64(0x165667B19E3779F9)
-
-
 def raw_joints_in(published: bytes, raw: Floats) -> int:
     """How many joints of (B, 25, 3) stand in the bytes, at any offset and in either byte order."""
-    joints = np.ascontiguousarray(raw, "<f4").reshape(-1, 3)
-    known = fingerprints(joints.view(np.uint32).ravel())[::3]
-    marks = np.zeros(1 << 24, np.bool_)  # most words of the bytes are sorted out by one look
-    marks[known >> np.uint64(40)] = True
+    joints = np.ascontiguousarray(raw, "<f4").reshape(-1, 3).view(np.uint32)
+    known = np.unique(_fingerprints(*joints.T))
+    marks = np.zeros(1 << 24, np.bool_)  # most words are sorted out by one look: no joint begins with them
+    marks[_scattered(joints[:, 0])] = True
     found = 0
     for order in ("<u4", ">u4"):
         for offset in range(4):
             end = len(published) - (len(published) - offset) % 4
-            seen = fingerprints(np.frombuffer(published[offset:end], order).astype(np.uint32))
-            found += int(np.isin(seen[marks[seen >> np.uint64(40)]], known).sum())
+            words = np.frombuffer(published[offset:end], order).astype(np.uint32)
+            first = np.flatnonzero(marks[_scattered(words[:-2])])
+            candidates = _fingerprints(words[first], words[first + 1], words[first + 2])
+            nearest = known[np.minimum(np.searchsorted(known, candidates), len(known) - 1)]
+            found += int((nearest == candidates).sum())
     return found
+
+
+def _scattered(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    return (words * np.uint32(0x9E3779B1)) >> np.uint32(8)
+
+
+def _fingerprints(x: NDArray[np.uint32], y: NDArray[np.uint32], z: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    factors = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
+    a, b, c = (word.astype(np.uint64) * factor for word, factor in zip((x, y, z), factors, strict=True))
+    return a ^ b ^ c
 
 
 def texts_of(records: list[logging.LogRecord]) -> str:

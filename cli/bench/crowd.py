@@ -1,30 +1,30 @@
 """Many sensors at sensor rate on one core."""
 
 from collections.abc import Callable
-from pathlib import Path
 
-from .daemon import STREAM, daemon, new_endpoint
+from .daemon import STREAM, daemon
 from .figures import Figure
 from .machine import cores, tied_to
 from .plan import RATE_HZ, Candidate, Plan
 from .tap import Tap, observe
+from .workplace import Workplace
 
 
-def measure_crowd(plan: Plan, bundles: list[Candidate], folder: Path, note: Callable[[str], None]) -> list[Figure]:
+def measure_crowd(plan: Plan, bundles: list[Candidate], work: Workplace, note: Callable[[str], None]) -> list[Figure]:
     """The node has the first core, the subscriber the others, if any. No figures where cores cannot be assigned."""
     figures = []
     for bundle in bundles if cores() else []:
         note(f"{plan.sensors} sensors at {RATE_HZ:.0f} Hz on one core")
-        figures += _measure(plan, bundle, folder)
+        figures += _measure(plan, bundle, work)
     return figures
 
 
-def _measure(plan: Plan, bundle: Candidate, folder: Path) -> list[Figure]:
-    endpoint = new_endpoint(folder, "ipc")
+def _measure(plan: Plan, bundle: Candidate, work: Workplace) -> list[Figure]:
+    endpoint = work.new_endpoint("ipc")
     first, *others = cores()
     with Tap(endpoint, f"skelanon/1/{STREAM}-".encode()) as tap:
         with tied_to([first]):
-            node = daemon(folder, bundle.path, endpoint, streams=plan.sensors)
+            node = daemon(work, bundle.path, endpoint, streams=plan.sensors)
         with node, tied_to(others or [first]):
             run = observe(tap, node, plan.sensors, plan.sensors_s)
     part, name = f"{plan.sensors} on a core", bundle.name

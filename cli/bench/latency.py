@@ -4,7 +4,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 from statistics import median
 
 import msgspec
@@ -15,11 +14,12 @@ from skelanon.stream.latency import Percentiles
 from skelanon.stream.subscriber import Subscriber
 from skelanon.stream.wire import FrameMessage
 
-from .daemon import PATIENCE_S, STREAM, daemon, new_endpoint
+from .daemon import STREAM, daemon
 from .figures import Figure, durations
 from .plan import RATE_HZ, Candidate, Plan
 from .relay import delays_us, relay
 from .stages import stage_figures
+from .workplace import PATIENCE_S, Workplace
 
 PART = "30 Hz"
 MOST_TIMES_THE_RELAY = 2.5
@@ -27,7 +27,7 @@ WARM_UP = 10
 """Messages at the beginning that are not counted."""
 
 
-def measure_paced(plan: Plan, bundles: list[Candidate], folder: Path, note: Callable[[str], None]) -> list[Figure]:
+def measure_paced(plan: Plan, bundles: list[Candidate], work: Workplace, note: Callable[[str], None]) -> list[Figure]:
     """Bundles, transports and the bare relay take turns."""
     frames = WARM_UP + round(plan.paced_s * RATE_HZ)
     stages: dict[str, list[dict[str, Percentiles]]] = defaultdict(list)
@@ -37,10 +37,10 @@ def measure_paced(plan: Plan, bundles: list[Candidate], folder: Path, note: Call
         for transport in plan.transports:
             note(f"{RATE_HZ:.0f} Hz over {transport}, round {number + 1} of {plan.rounds}")
             for bundle in bundles:
-                delays, found = _through_node(bundle, new_endpoint(folder, transport), frames, folder)
+                delays, found = _through_node(bundle, work.new_endpoint(transport), frames, work)
                 ours[transport, bundle.path].append(delays)
                 stages[bundle.path].append(found)
-            bare[transport].append(_through_relay(new_endpoint(folder, transport), frames, folder))
+            bare[transport].append(_through_relay(work.new_endpoint(transport), frames, work))
     figures = []
     for bundle in bundles:
         figures += stage_figures(PART, bundle.name, stages[bundle.path])
@@ -87,12 +87,12 @@ def message_bytes() -> int:
 
 
 def _through_node(
-    bundle: Candidate, endpoint: str, frames: int, folder: Path
+    bundle: Candidate, endpoint: str, frames: int, work: Workplace
 ) -> tuple[list[float], dict[str, Percentiles]]:
     """Microseconds from hand-over to hand, frame by frame; and what the node itself says of its stages."""
     stream = f"{STREAM}-0"
     delays: list[float] = []
-    with Subscriber(endpoint, [stream]) as subscriber, daemon(folder, bundle.path, endpoint) as node:
+    with Subscriber(endpoint, [stream]) as subscriber, daemon(work, bundle.path, endpoint) as node:
         stats = subscriber.streams[stream]
         deadline_s = time.monotonic() + PATIENCE_S
         while not stats.stopped:
@@ -107,6 +107,6 @@ def _through_node(
         return delays[WARM_UP:frames], stats.status.latency_us if stats.status else {}
 
 
-def _through_relay(endpoint: str, frames: int, folder: Path) -> list[float]:
-    with relay(folder, endpoint, message_bytes()) as sender:
+def _through_relay(endpoint: str, frames: int, work: Workplace) -> list[float]:
+    with relay(work, endpoint, message_bytes()) as sender:
         return list(islice(delays_us(sender, endpoint), WARM_UP, frames))

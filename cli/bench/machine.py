@@ -44,7 +44,7 @@ def this_machine() -> Machine:
         cpu=_cpu_model(),
         cores=len(cores()) or os.cpu_count() or 1,
         load_average=os.getloadavg() if hasattr(os, "getloadavg") else None,
-        system=platform.platform(terse=True),
+        system=f"{platform.system()} {platform.release()}",
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         versions=versions,
     )

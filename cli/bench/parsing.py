@@ -13,16 +13,17 @@ from skelanon.sensors.skeleton_writer import write_demo_recording
 
 from .figures import Figure
 from .plan import Plan
+from .workplace import Workplace
 
 LEAST_RATIO = 3.0
 RECORDING_S = 4.0
 _COLUMNS = 12
 
 
-def measure_parsing(plan: Plan, skeleton: Path | None, folder: Path, note: Callable[[str], None]) -> list[Figure]:
+def measure_parsing(plan: Plan, skeleton: Path | None, work: Workplace, note: Callable[[str], None]) -> list[Figure]:
     """Both read the same file in turns."""
     note("reading a recording")
-    path = skeleton or made_up_recording(folder / "made-up.skeleton")
+    path = skeleton or made_up_recording(work.new_file(".skeleton"))
     turns = [(_milliseconds(read_skeleton, path), _milliseconds(dict_parser, path)) for _ in range(plan.parses)]
     ours, plain = (median(times) for times in zip(*turns, strict=True))
     part = f"reading {path.stat().st_size / 1e6:.2f} MB"

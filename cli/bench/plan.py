@@ -15,7 +15,7 @@ class Plan:
     """Rounds and durations; a median is taken over rounds."""
 
     rounds: int = 3
-    paced_s: float = 2.5
+    paced_s: float = 2.0
     """Of one run at sensor rate, in each round, for each bundle, transport and the bare relay."""
     flat_out_s: float = 1.5
     """Of one run as fast as possible, beyond the first second."""

@@ -8,15 +8,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import zmq
 
 from skelanon.sensors.pacing import Pacer
 from skelanon.stream.wire import topic
 
-from .daemon import PATIENCE_S, STREAM, Child
+from .daemon import STREAM
 from .plan import LIFETIME_S, RATE_HZ
+from .workplace import PATIENCE_S, Child, Workplace
 
 _TIME_BYTES = 8
 
@@ -32,9 +32,9 @@ def send_for_ever(endpoint: str, size: int) -> None:
             socket.send_multipart((name, time.time_ns().to_bytes(_TIME_BYTES, "little") + rest))
 
 
-def relay(folder: Path, endpoint: str, size: int) -> Child:
+def relay(work: Workplace, endpoint: str, size: int) -> Child:
     """The sending process."""
-    return Child("skelanon.cli.bench.relay", [endpoint, str(size)], folder)
+    return work.start("skelanon.cli.bench.relay", endpoint, str(size))
 
 
 def delays_us(child: Child, endpoint: str) -> Iterator[float]:

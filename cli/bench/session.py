@@ -1,12 +1,7 @@
 """One run of all measurements."""
 
-import signal
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -19,6 +14,7 @@ from .parsing import measure_parsing
 from .plan import QUICK, Candidate, Plan, candidates
 from .startup import measure_start
 from .throughput import measure_flat_out
+from .workplace import Workplace
 
 CALM_LOAD = 1.0
 WIDTH = 120
@@ -34,12 +30,12 @@ def run_bench(bundles: list[str], *, out: Path | None, skeleton: Path | None, qu
         console.width = WIDTH
     if machine.load_average and machine.load_average[0] > CALM_LOAD:
         console.print(f"[yellow]The machine is busy (load {machine.load_average[0]:.2f}): expect worse figures.[/]")
-    with _ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="skelanon-bench-") as folder:
-        try:
-            figures = _measure(QUICK if quick else Plan(), chosen, skeleton, Path(folder), console)
-        except KeyboardInterrupt:
-            console.print("Stopped; nothing was written.")
-            raise typer.Exit(130) from None
+    try:
+        with Workplace() as work:
+            figures = _measure(QUICK if quick else Plan(), chosen, skeleton, work, console)
+    except KeyboardInterrupt:
+        console.print("Stopped; nothing was written.")
+        raise typer.Exit(130) from None
     report = Report(machine, quick, tuple(figures))
     console.print(to_table(report))
     if out is not None:
@@ -47,27 +43,11 @@ def run_bench(bundles: list[str], *, out: Path | None, skeleton: Path | None, qu
 
 
 def _measure(
-    plan: Plan, bundles: list[Candidate], skeleton: Path | None, folder: Path, console: Console
+    plan: Plan, bundles: list[Candidate], skeleton: Path | None, work: Workplace, console: Console
 ) -> list[Figure]:
-    note: Callable[[str], None] = lambda text: console.print(f"[dim]{text} ...[/]")  # noqa: E731
-    return [
-        *measure_paced(plan, bundles, folder, note),
-        *measure_flat_out(plan, bundles, folder, note),
-        *measure_crowd(plan, bundles, folder, note),
-        *measure_start(plan, bundles, folder, note),
-        *measure_parsing(plan, skeleton, folder, note),
-    ]
+    def note(text: str) -> None:
+        console.print(f"[dim]{text} ...[/]")
 
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends as Ctrl-C does, so that the processes that were started are ended too."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    measure: tuple[Callable[..., list[Figure]], ...] = (measure_paced, measure_flat_out, measure_crowd, measure_start)
+    figures = [figure for part in measure for figure in part(plan, bundles, work, note)]
+    return [*figures, *measure_parsing(plan, skeleton, work, note)]

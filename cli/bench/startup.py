@@ -2,16 +2,16 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 from skelanon.stream.wire import topic
 
-from .daemon import STREAM, daemon, new_endpoint
+from .daemon import STREAM, daemon
 from .figures import Figure
 from .machine import usage
 from .plan import Candidate, Plan
 from .tap import Tap
+from .workplace import Workplace
 
 PART = "start"
 LONGEST_START_S = 1.0
@@ -19,14 +19,14 @@ MOST_MEMORY_MB = 120.0
 FRAMES_BEFORE_MEMORY = 30
 
 
-def measure_start(plan: Plan, bundles: list[Candidate], folder: Path, note: Callable[[str], None]) -> list[Figure]:
+def measure_start(plan: Plan, bundles: list[Candidate], work: Workplace, note: Callable[[str], None]) -> list[Figure]:
     """The subscriber waits at the address before the node starts. The files are in the system's cache by then."""
     figures = []
     for bundle in bundles:
         seconds, megabytes = [], []
         for number in range(plan.starts):
             note(f"{PART} {number + 1} of {plan.starts}")
-            first_s, resident_mb = _start(bundle, folder)
+            first_s, resident_mb = _start(bundle, work)
             seconds.append(first_s)
             if resident_mb is not None:
                 megabytes.append(resident_mb)
@@ -56,12 +56,12 @@ def measure_start(plan: Plan, bundles: list[Candidate], folder: Path, note: Call
     return figures
 
 
-def _start(bundle: Candidate, folder: Path) -> tuple[float, float | None]:
+def _start(bundle: Candidate, work: Workplace) -> tuple[float, float | None]:
     """Seconds to the first frame, and megabytes one second later; two persons are in view."""
-    endpoint = new_endpoint(folder, "ipc")
+    endpoint = work.new_endpoint("ipc")
     with (
         Tap(endpoint, topic(f"{STREAM}-0", "frame")) as tap,
-        daemon(folder, bundle.path, endpoint, persons=2, wait_for_subscribers=0) as node,
+        daemon(work, bundle.path, endpoint, persons=2, wait_for_subscribers=0) as node,
     ):
         frames = tap.messages(node)
         next(frames)

@@ -10,8 +10,8 @@ import zmq
 
 from skelanon.stream.wire import Kind, StatusMessage, decode_status, parse_topic
 
-from .daemon import PATIENCE_S, Child
 from .machine import Usage, usage
+from .workplace import PATIENCE_S, Child
 
 RECONNECT_MS = 5
 

@@ -2,31 +2,33 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 from skelanon.sensors.synthetic import ABSENT
 from skelanon.stream.wire import topic
 
-from .daemon import STREAM, daemon, new_endpoint
+from .daemon import STREAM, daemon
 from .figures import Figure
 from .plan import Candidate, Plan
 from .stages import stage_figures
 from .tap import Run, Tap, observe
+from .workplace import Workplace
 
 PART = "flat out"
 LEAST_HZ = {"template": 10_000.0}
 LEAST_HZ_OF_OTHERS = 8_000.0
 
 
-def measure_flat_out(plan: Plan, bundles: list[Candidate], folder: Path, note: Callable[[str], None]) -> list[Figure]:
+def measure_flat_out(
+    plan: Plan, bundles: list[Candidate], work: Workplace, note: Callable[[str], None]
+) -> list[Figure]:
     """Bundles, with and without a subscriber, take turns."""
     runs: dict[tuple[str, bool], list[Run]] = defaultdict(list)
     for number in range(plan.rounds):
         note(f"{PART}, round {number + 1} of {plan.rounds}")
         for bundle in bundles:
             for subscribed in (True, False):
-                runs[bundle.path, subscribed].append(_run(plan, bundle, subscribed, folder))
+                runs[bundle.path, subscribed].append(_run(plan, bundle, subscribed, work))
     figures = []
     for bundle in bundles:
         counted, alone = runs[bundle.path, True], runs[bundle.path, False]
@@ -59,13 +61,13 @@ def measure_flat_out(plan: Plan, bundles: list[Candidate], folder: Path, note: C
     return figures
 
 
-def _run(plan: Plan, bundle: Candidate, subscribed: bool, folder: Path) -> Run:
-    endpoint = new_endpoint(folder, "ipc")
+def _run(plan: Plan, bundle: Candidate, subscribed: bool, work: Workplace) -> Run:
+    endpoint = work.new_endpoint("ipc")
     stream = f"{STREAM}-0"
     topics = [topic(stream, "status"), *([topic(stream, "frame")] if subscribed else [])]
     with (
         Tap(endpoint, *topics) as tap,
-        daemon(folder, bundle.path, endpoint, fast=True, wait_for_subscribers=int(subscribed)) as node,
+        daemon(work, bundle.path, endpoint, fast=True, wait_for_subscribers=int(subscribed)) as node,
     ):
         return observe(tap, node, 1, plan.flat_out_s)
 
