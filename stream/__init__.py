@@ -1,9 +1,4 @@
-"""The node, which anonymizes and publishes, and the subscriber, which receives; importing it imports no model runtime.
-
-    with Subscriber("tcp://127.0.0.1:7400") as subscriber:
-        for frame in subscriber:
-            window.push(frame)
-"""
+"""The node, which anonymizes and publishes, and the subscriber, which receives. Importing it loads no model runtime."""
 
 from .anonymous import AnonymousFrame
 from .curve import create_keys, load_client_keys

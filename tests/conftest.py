@@ -99,12 +99,9 @@ def body_frame() -> Callable[..., BodyFrame]:
     def make(*track_ids: int, captured_ns: int = 0, discontinuity: bool = False, seed: int = 0) -> BodyFrame:
         random = np.random.default_rng([seed, captured_ns])
         pose = ancestor_matrix() @ (rest_directions() * bone_lengths()[:, None])
-        joints = (
-            np.stack([pose * (0.9 + 0.03 * (i % 7)) + (i % 5 - 2, 0.1, 3.0) for i in track_ids])
-            if track_ids
-            else pose[None][:0]
-        )
-        joints = (joints + random.normal(0, 0.003, joints.shape)).astype(np.float32)
+        bodies = [pose * (0.9 + 0.03 * (i % 7)) + (i % 5 - 2, 0.1, 3.0) for i in track_ids]
+        exact = np.array(bodies).reshape(-1, 25, 3)
+        joints: Floats = (exact + random.normal(0, 0.003, exact.shape)).astype(np.float32)
         tracking = np.full(joints.shape[:2], 2, np.uint8)
         return BodyFrame(captured_ns, joints, tracking, track_ids, discontinuity)
 

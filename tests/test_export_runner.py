@@ -17,8 +17,16 @@ class Counting(Runner):
     settled_at = np.inf
 
     def __init__(self) -> None:
-        about = {"name": "counting", "anonymizer": "test", "axes": "camera", "root": "model"}
-        manifest = Manifest(bodies_per_sample=1, state_size=1, persona_size=1, parity_tolerance_m=1e-5, **about)
+        manifest = Manifest(
+            name="counting",
+            anonymizer="test",
+            bodies_per_sample=1,
+            state_size=1,
+            persona_size=1,
+            axes="camera",
+            root="model",
+            parity_tolerance_m=1e-5,
+        )
         super().__init__(Bundle(manifest, "0" * 64, b""))
         self.batches: list[int] = []
         self.broken = False
@@ -54,7 +62,8 @@ def step(runner: Runner, rows: Sequence[int], fresh: Sequence[bool]) -> list[flo
 @pytest.mark.parametrize(("kind", "top"), [(Counting, np.inf), (Latching, 1.0)])
 def test_a_batch_of_frames_equals_frame_by_frame(kind: type[Counting], top: float) -> None:
     random = np.random.default_rng(1)
-    runner, expected = kind(), {}
+    runner = kind()
+    expected: dict[int, float] = {}
     for _ in range(50):
         rows = random.integers(0, 4, random.integers(1, 20)).tolist()
         fresh = [row not in expected or random.random() < 0.2 for row in rows]

@@ -49,9 +49,14 @@ def test_notices_are_kept_in_order_between_frames() -> None:
 def test_a_lossless_sensor_waits_for_room_and_loses_nothing() -> None:
     mailbox = Mailbox([True])
     frames = 5 * LOSSLESS_DEPTH
-    writer = threading.Thread(target=lambda: [mailbox.put(0, no_bodies(n)) for n in range(frames)], daemon=True)
+
+    def write() -> None:
+        for number in range(frames):
+            mailbox.put(0, no_bodies(number))
+
+    writer = threading.Thread(target=write, daemon=True)
     writer.start()
-    seen = []
+    seen: list[int] = []
     while len(seen) < frames:
         for delivery in mailbox.take(5):
             assert isinstance(delivery.content, BodyFrame)

@@ -18,7 +18,7 @@ def test_a_body_keeps_its_id_and_row_while_it_is_seen() -> None:
 
 
 def test_ids_are_random_and_new_for_each_track() -> None:
-    ids = set()
+    ids: set[int] = set()
     for _ in range(50):
         tracks = make()
         ids.update(track.public_id for track in tracks.update([1, 2], 0))

@@ -66,6 +66,11 @@ class Recorded(Sensor):
         pass
 
 
+def _slowly(joints: Floats) -> Floats:
+    time.sleep(0.01)
+    return joints
+
+
 TRICKS: dict[int, Callable[[Floats], Any]] = {
     1: lambda joints: joints,
     3: lambda joints: np.roll(joints, 1, axis=0),
@@ -73,7 +78,7 @@ TRICKS: dict[int, Callable[[Floats], Any]] = {
     11: lambda joints: joints[:, :, :24],
     13: lambda joints: joints.astype(np.float64),
     15: lambda joints: np.full_like(joints, np.nan),
-    17: lambda joints: time.sleep(0.01) or joints + np.float32(0.1),  # a slow model that only moves the body
+    17: lambda joints: _slowly(joints + np.float32(0.1)),  # a slow model that only moves the body
     19: lambda joints: joints + np.float32(1e-6),
 }
 
@@ -96,7 +101,8 @@ class Treacherous(Runner):
         if turn == 7 and before is not None and before.shape == joints.shape:
             return before
         if turn in TRICKS:
-            return TRICKS[turn](joints)
+            trick: Floats = TRICKS[turn](joints)
+            return trick
         anonymous = self._inner.step(rows, fresh, joints, present)
         if turn == 21:  # one raw joint among good ones
             anonymous[:, :, 8] = joints[:, :, 8]
@@ -155,7 +161,8 @@ def _scattered(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
 def _fingerprints(x: NDArray[np.uint32], y: NDArray[np.uint32], z: NDArray[np.uint32]) -> NDArray[np.uint64]:
     factors = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
     a, b, c = (word.astype(np.uint64) * factor for word, factor in zip((x, y, z), factors, strict=True))
-    return a ^ b ^ c
+    mixed: NDArray[np.uint64] = a ^ b ^ c
+    return mixed
 
 
 def texts_of(records: list[logging.LogRecord]) -> str:
@@ -191,6 +198,7 @@ def test_the_search_finds_what_it_looks_for() -> None:
         check_words(f"joint {joint.tolist()}", raw)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("faults", [False, True], ids=["sound", "faults"])
 @pytest.mark.parametrize(
     "name", ["ntu", "utd_mhad", "kgbd", "ucalgary_gait", "kinectmultitrack", "azure_kinect", "kinect_v2_csv"]
