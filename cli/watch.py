@@ -48,7 +48,8 @@ def watch(subscriber: "Subscriber", *, seconds: float | None = None, count: int 
     recent: dict[str, deque[ReceivedFrame]] = {}
     started = time.monotonic()
     shown, frames = 0.0, 0
-    with Live(console=Console(), auto_refresh=False) as live:
+    console = Console()
+    with Live(console=console, auto_refresh=False) as live:
         try:
             while (seconds is None or time.monotonic() - started < seconds) and (count is None or frames < count):
                 frame = subscriber.read(timeout_ms=100)
@@ -61,13 +62,17 @@ def watch(subscriber: "Subscriber", *, seconds: float | None = None, count: int 
         except KeyboardInterrupt:
             pass
         live.update(_table(subscriber, recent), refresh=True)
+    if not console.is_terminal:
+        console.print()
     return frames
 
 
 def _table(subscriber: "Subscriber", recent: "dict[str, deque[ReceivedFrame]]") -> "Table":
     from rich.table import Table
 
-    table = Table("stream", "state", "bodies", "rate", "latency p50", "frames", "lost", "restarts", "model")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("stream", "state", "bodies", "Hz", "ms p50", "frames", "lost", "restarts", "model"):
+        table.add_column(heading, no_wrap=True, justify="left" if heading in ("stream", "state", "model") else "right")
     for name, stats in sorted(subscriber.streams.items()):
         frames = recent.get(name, deque())
         newest = frames[-1].state if frames else "waiting"
@@ -76,12 +81,12 @@ def _table(subscriber: "Subscriber", recent: "dict[str, deque[ReceivedFrame]]") 
             name,
             {"ok": "[green]ok[/]", "empty": "[green]empty[/]"}.get(state, f"[red]{state}[/]"),
             str(len(frames[-1].ids)) if frames else "-",
-            f"{_rate_hz(frames):.1f} Hz",
-            f"{_latency_ms(frames):.2f} ms",
+            f"{_rate_hz(frames):.1f}",
+            f"{_latency_ms(frames):.2f}",
             str(stats.frames),
             str(stats.lost),
             str(stats.restarts),
-            f"{stats.schema.model_name} {stats.schema.model_sha256[:8]}" if stats.schema else "-",
+            stats.schema.model_name if stats.schema else "-",
         )
     return table
 

@@ -18,6 +18,7 @@ class SyntheticSettings(Settings):
     """A made-up population that walks, waves, sits and falls: for demos, tests and benchmarks."""
 
     kind: Literal["synthetic"]
+    """Which kind of sensor it is."""
     persons: int = Field(default=2, ge=0, le=6)
     """Bodies in view at the same time."""
     rate_hz: float = Field(default=30.0, gt=0, le=1000)
@@ -34,6 +35,7 @@ class ReplaySettings(Settings):
     """A recorded `.skeleton` file, or a folder of them, played as if it were live."""
 
     kind: Literal["replay"]
+    """Which kind of sensor it is."""
     path: str = Field(min_length=1, repr=False)  # a name may name a person
     """File or folder; a folder is played in the order of its names."""
     rate_hz: float = Field(default=30.0, gt=0, le=1000)
@@ -88,6 +90,8 @@ class NodeSettings(Settings):
     sensors: dict[StreamName, SensorSettings] = Field(min_length=1, max_length=1024)
     """One entry for each stream: its public name, then its sensor."""
     model: ModelSettings = ModelSettings()
+    """The anonymizer."""
     publish: PublishSettings = PublishSettings()
+    """The way out."""
     track_timeout_s: float = Field(default=1.0, gt=0, le=3600)
     """A body unseen for so long is forgotten: it gets a new id and a fresh model state when it comes back."""

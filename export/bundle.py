@@ -59,7 +59,10 @@ def read_bundle(path: str | os.PathLike[str], *, sha256: str | None = None) -> B
     actual = hashlib.sha256(model).hexdigest()
     if sha256 is not None and actual != sha256:
         raise BundleError(f"the bundle's sha256 is {actual}, but `model.sha256` asks for {sha256}")
-    return Bundle(_verified_manifest(model), actual, model)
+    try:
+        return Bundle(_verified_manifest(model), actual, model)
+    except (IndexError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError("not an ONNX file") from error
 
 
 def seal(model_without_metadata: bytes, manifest: Manifest) -> bytes:
@@ -78,23 +81,20 @@ def _seal(graph: bytes, manifest: str) -> bytes:
 
 
 def _verified_manifest(model: bytes) -> Manifest:
-    try:
-        graph, metadata = _split(model)
-        external = _refers_to_files(graph, "model")
-    except (IndexError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError("not an ONNX file") from error
+    """Raises BundleError; IndexError, UnicodeDecodeError or RecursionError where it is not ONNX at all."""
+    graph, metadata = _split(model)
     if MANIFEST_KEY not in metadata:
         raise BundleError("not a skelanon bundle: it has no manifest; make one with `skelanon export`")
     manifest = manifest_from_json(metadata[MANIFEST_KEY])
     if model != _seal(graph, metadata[MANIFEST_KEY]):
         raise BundleError("the bundle was edited after it was exported (its digest does not match); export it again")
-    if external:
+    if _refers_to_files(graph, "model"):
         raise BundleError("the bundle keeps weights in other files; it must be one file: export it again")
     return manifest
 
 
 def _split(model: bytes) -> tuple[bytes, dict[str, str]]:
-    """The model without its metadata, and the metadata. Raises IndexError or UnicodeDecodeError."""
+    """The model without its metadata, and the metadata."""
     graph: list[bytes] = []
     metadata: dict[str, str] = {}
     for number, start, value, end in _fields(model):
