@@ -1,7 +1,7 @@
 PYTHON ?= python3
 PIP_FLAGS ?= -q --disable-pip-version-check -c constraints.txt
 FOLDERS := configs sensors export stream train cli
-SOURCES := $(wildcard $(addsuffix /*,$(FOLDERS))) setup.py pyproject.toml constraints.txt
+SOURCES := $(shell find $(FOLDERS) -name '*.py' -o -name '*.yaml' -o -name '*.onnx') setup.py pyproject.toml constraints.txt
 
 .PHONY: demo test lint links bundle clean
 

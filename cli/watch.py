@@ -37,7 +37,9 @@ def subscribe(
         raise typer.BadParameter(str(error)) from error
     with subscriber:
         frames = watch(subscriber, seconds=seconds, count=count)
-    raise typer.Exit(0 if frames else 1)
+    if not frames:
+        typer.echo(f"no frame came from {endpoint}: is a node there, and does it know your key?", err=True)
+        raise typer.Exit(1)
 
 
 def watch(subscriber: "Subscriber", *, seconds: float | None = None, count: int | None = None) -> int:

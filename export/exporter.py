@@ -17,6 +17,7 @@ import numpy as np
 from .bundle import Bundle, seal
 from .errors import BundleError, RunnerError
 from .manifest import Manifest
+from .onnx_runtime import import_onnxruntime
 from .ort_cpu import OnnxRuntimeCpu
 from .runner import Floats
 
@@ -120,7 +121,7 @@ def _quiet() -> Iterator[None]:
 
 def _check_parity(module: "torch.nn.Module", bundle: Bundle, samples: Samples) -> None:
     """Run both, frame by frame with carried state, for batches of different sizes and values of any size."""
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     try:
         OnnxRuntimeCpu(bundle).close()

@@ -4,6 +4,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .errors import BundleError, RunnerError
+from .onnx_runtime import import_onnxruntime
 from .runner import Floats, Runner
 
 
@@ -15,12 +16,7 @@ class OnnxRuntimeCpu(Runner):
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         super().__init__(bundle)
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise RunnerError(
-                "onnxruntime is not installed: pip install 'skelanon[cpu]' (or 'skelanon[gpu]')"
-            ) from error
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -44,9 +44,11 @@ class Runner(ABC):
         if not self.manifest.state_size and not self.manifest.persona_size:
             return self._call(joints, present, self._state, self._persona)[0]
         self._grow(max(rows) + 1)
+        if len(set(rows)) == len(rows):
+            return self._advance(np.array(rows), np.array(fresh, np.bool_), joints, present)
         before = self._state.copy()
         try:
-            return self._in_order(np.asarray(rows), np.asarray(fresh, np.bool_), joints, present)
+            return self._in_order(np.array(rows), np.array(fresh, np.bool_), joints, present)
         except Exception:
             self._state = before
             raise
@@ -64,10 +66,9 @@ class Runner(ABC):
         anonymous = np.empty_like(joints)
         waiting = np.arange(len(rows))
         while len(waiting):
-            heads = waiting[np.unique(rows[waiting], return_index=True)[1]]
-            self._start(rows[heads[fresh[heads]]])
-            anonymous[heads], self._state[rows[heads]] = self._call_rows(rows[heads], joints[heads], present[heads])
-            waiting = np.setdiff1d(waiting, heads)
+            first = np.unique(rows[waiting], return_index=True)[1]
+            heads, waiting = waiting[first], np.delete(waiting, first)
+            anonymous[heads] = self._advance(rows[heads], fresh[heads], joints[heads], present[heads])
             followers = waiting[: np.argmax(fresh[waiting])] if fresh[waiting].any() else waiting
             if not self._settles or not len(followers):
                 continue
@@ -77,6 +78,14 @@ class Runner(ABC):
                 continue
             anonymous[followers] = ahead
             waiting = waiting[len(followers) :]
+        return anonymous
+
+    def _advance(self, rows: NDArray[np.intp], fresh: NDArray[np.bool_], joints: Floats, present: Floats) -> Floats:
+        """One frame of each of different rows."""
+        if fresh.any():
+            self._start(rows[fresh])
+        anonymous, state = self._call_rows(rows, joints, present)
+        self._state[rows] = state
         return anonymous
 
     def _call_rows(self, rows: NDArray[np.intp], joints: Floats, present: Floats) -> tuple[Floats, Floats]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -85,6 +86,7 @@ def _schedule(person: Person) -> Schedule:
     return [*schedule, (Activity.STAND, 2.0), (Activity.FALL, LOOP_S)]
 
 
+@lru_cache(maxsize=8)
 def _make_loop(seed: int, persons: int, rate_hz: float) -> list[_Moment]:
     """Everything that will be seen, made before the first frame is read, so that reading is looking up."""
     frames = max(min(round(LOOP_S * rate_hz), LOOP_FRAMES), 1)

@@ -88,6 +88,9 @@ class _RawJoints:
         suspects = self._marks[places[half:]] >= self._call - 1
         if not suspects.any():
             return None
-        echoes = (suspects & np.isin(numbers[half:], np.concatenate(self._numbers))).reshape(-1, JOINTS)
-        found: Bools = _any(echoes[:, first:], 1)
+        known = set(np.concatenate(self._numbers).tolist())
+        echoes = np.zeros(half, np.bool_)
+        for joint in np.flatnonzero(suspects).tolist():
+            echoes[joint] = numbers[half + joint] in known
+        found: Bools = _any(echoes.reshape(-1, JOINTS)[:, first:], 1)
         return found

@@ -30,17 +30,21 @@ class Delivery:
 class Mailbox:
     """Newest wins: a frame that nobody took is overwritten and counted; notices and lossless frames wait in line.
 
-    `put` may be called from any thread, `take` from one.
+    `put` may be called from any thread, `take` from one; that one waits `gather_s` for more once something is there.
     """
 
-    def __init__(self, lossless: list[bool], clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+    def __init__(
+        self, lossless: list[bool], *, gather_s: float = 0.0, clock_ns: Callable[[], int] = time.perf_counter_ns
+    ) -> None:
         self._lossless = lossless
+        self._gather_s = gather_s
         self._clock_ns = clock_ns
         self._lines: list[list[tuple[BodyFrame | Notice, int, int]]] = [[] for _ in lossless]
         self._ready: dict[int, None] = {}  # sensors whose line is not empty, in order of arrival
         lock = threading.Lock()
         self._fresh = threading.Condition(lock)
         self._room = threading.Condition(lock)
+        self._enough = threading.Condition(lock)
         self._closed = False
         self._failure: BaseException | None = None
 
@@ -59,6 +63,8 @@ class Mailbox:
             if not self._ready:
                 self._fresh.notify()
             self._ready[sensor] = None
+            if len(self._ready) == len(self._lines):
+                self._enough.notify()
 
     def take(self, timeout_s: float) -> list[Delivery]:
         """All that waits, in order for each sensor; empty when nothing came within `timeout_s`.
@@ -68,6 +74,8 @@ class Mailbox:
         with self._fresh:
             if not self._ready and self._failure is None:
                 self._fresh.wait(timeout_s)
+            if self._gather_s and self._ready:
+                self._enough.wait(self._gather_s)
             if self._failure is not None:
                 raise RuntimeError("a sensor's thread ended by an error of its own") from self._failure
             deliveries = [

@@ -18,7 +18,7 @@ from skelanon.sensors.sensor import Sensor
 from .anonymizer import Anonymizer
 from .anonymous import without_bodies
 from .counters import StreamCounters
-from .latency import Latencies, Stopwatch
+from .latency import Latencies, Percentiles, Stopwatch
 from .mailbox import Delivery, Mailbox
 from .publisher import Publisher
 from .sensor_thread import SensorThread
@@ -31,6 +31,9 @@ STATUS_PERIOD_S: Final = 1.0
 SILENCE_S: Final = 2.0
 """A sensor that delivers nothing for so long, not even an empty frame, is at fault."""
 JOIN_S: Final = 0.4
+MANY: Final = 8
+GATHER_S: Final = 0.002
+"""A node of more than `MANY` sensors waits so long for the frames of the others, to anonymize them together."""
 
 
 class Node:
@@ -53,7 +56,7 @@ class Node:
         self._clock = clock
         self._stop = threading.Event()
         lossless = [sensor.lossless for sensor in sensors.values()]
-        self._mailbox = Mailbox(lossless)
+        self._mailbox = Mailbox(lossless, gather_s=GATHER_S if len(sensors) > MANY else 0.0)
         self._runner = runner
         self._anonymizer = Anonymizer(
             runner, sensors=len(sensors), track_timeout_s=track_timeout_s, tracking=publish.tracking
@@ -161,6 +164,7 @@ class Node:
         now_s = self._clock()
         elapsed_s = max(now_s - self._status_s, 1e-3)
         self._status_s = now_s
+        latency_us = self._latencies.percentiles()
         for stream, counters in enumerate(self.counters):
             if counters.state == "ok" and now_s - counters.last_frame_s > SILENCE_S:
                 log.error("sensor %s has delivered nothing for %.0f s", self._streams[stream], SILENCE_S)
@@ -168,12 +172,12 @@ class Node:
             if counters.state == "fault":
                 self._publish_fault(stream)
             self.publisher.send_schema(stream)
-            self.publisher.send_status(stream, self._status(stream, now_s, elapsed_s))
+            self.publisher.send_status(stream, self._status(stream, now_s, elapsed_s, latency_us))
 
     def _publish_fault(self, stream: int) -> None:
         self.publisher.send(stream, without_bodies(time.time_ns(), "fault"))
 
-    def _status(self, stream: int, now_s: float, elapsed_s: float) -> StatusMessage:
+    def _status(self, stream: int, now_s: float, elapsed_s: float, latency_us: dict[str, Percentiles]) -> StatusMessage:
         counters = self.counters[stream]
         rate_in_hz, rate_out_hz = counters.rates(elapsed_s)
         return StatusMessage(
@@ -188,7 +192,7 @@ class Node:
             dropped=counters.dropped,
             withheld=counters.withheld,
             faults=counters.faults,
-            latency_us=self._latencies.percentiles(),
+            latency_us=latency_us,
         )
 
 

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _POLLIN: Final = int(zmq.POLLIN)  # the enum's own & is slow
 LINGER_MS: Final = 300
 PATIENT_LINGER_MS: Final = 5000
+PAUSE_S: Final = 0.001
 _FAILED_HANDSHAKES: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 REFUSAL_PERIOD_S: Final = 1.0
 """Failed handshakes are logged once in so long: a client with a wrong key makes ten a second."""
@@ -175,7 +176,7 @@ class Publisher:
             except zmq.Again:  # only where lossless: a subscriber is behind
                 if self._give_up():
                     return
-                self._socket.poll(100, zmq.POLLOUT)
+                time.sleep(PAUSE_S)  # polling for POLLOUT would return at once: the other subscribers are ready
             else:
                 return
 

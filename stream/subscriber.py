@@ -363,7 +363,6 @@ def _connect(socket: zmq.Socket[bytes], endpoint: str, prefixes: list[bytes], cu
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RCVHWM, _QUEUED)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
     # No ZMQ_HEARTBEAT_IVL: with it, libzmq aborts the process of a subscriber that is behind (libzmq #3937, #4767).
     if curve is not None:
         socket.curve_publickey, socket.curve_secretkey = curve.public, curve.secret

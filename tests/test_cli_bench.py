@@ -67,7 +67,7 @@ def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path
     table, errors = process.communicate(timeout=110)
     assert process.returncode == 0, errors
     assert left_behind(process.pid) == []
-    assert list(temporary.glob("skelanon-*")) == []
+    assert list(temporary.iterdir()) == []  # of ours, or of the telemetry of onnxruntime
     report = msgspec.json.decode(out.read_bytes(), type=dict[str, Any])
     machine = report["machine"]
     assert machine["cores"] >= 1

@@ -17,6 +17,8 @@ from skelanon.configs.schema import Settings
 
 SHIPPED = sorted(path.name for path in Path(skelanon.configs.__path__[0]).glob("*.yaml"))
 
+KINDS: dict[str, type[Settings]] = {"replay": ReplaySettings, "synthetic": SyntheticSettings}
+
 SECRET = "/data/ntu/S001C001P042R001A001.skeleton"
 SECRETS = (SECRET, "S001C001P042R001A001", "P042", "ntu")
 REPLAY = f"sensors:\n  hall:\n    kind: replay\n    path: {SECRET}\n"
@@ -48,7 +50,7 @@ def test_what_is_shipped_loads_by_its_bare_name(name: str, tmp_path: Path, monke
 
 def test_both_kinds_of_sensor_are_shipped() -> None:
     kinds = {type(sensor) for name in SHIPPED for sensor in load_settings(name).sensors.values()}
-    assert kinds == {ReplaySettings, SyntheticSettings}
+    assert kinds == set(KINDS.values())
 
 
 def test_a_file_of_ones_own_comes_before_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +63,7 @@ def test_a_file_of_ones_own_comes_before_a_shipped_one(tmp_path: Path, monkeypat
 def test_a_shipped_file_holds_only_what_differs_from_the_defaults(name: str) -> None:
     tree = yaml.safe_load((Path(skelanon.configs.__path__[0]) / name).read_text())
     for sensor in tree["sensors"].values():
-        kind = {"replay": ReplaySettings, "synthetic": SyntheticSettings}[sensor["kind"]]
-        assert all(kind.model_fields[key].default != value for key, value in sensor.items())
+        assert all(KINDS[sensor["kind"]].model_fields[key].default != value for key, value in sensor.items())
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,8 @@ def test_overrides_are_yaml_applied_in_order_and_checked_with_the_file(config: P
 
 def test_a_tree_of_plain_values_is_checked_like_a_file() -> None:
     assert check({"sensors": {"a": {"kind": "synthetic"}}}, "here").model.bundle == "default"
-    for tree in (None, [], "sensors", 3):
+    wrong: list[object] = [None, [], "sensors", 3]
+    for tree in wrong:
         with pytest.raises(ConfigError, match=r"^here: must hold settings"):
             check(tree, "here")
 

@@ -1,6 +1,10 @@
 """Runners: state follows its row, in order of time, whatever the batch; a failed call changes nothing."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,3 +111,17 @@ def test_each_track_has_a_persona_of_its_own_and_keeps_it() -> None:
     first = runner.step([0, 1], [True, True], joints, present)[:, 0, 0, 1]
     again = runner.step([0, 1], [False, True], joints, present)[:, 0, 0, 1]
     assert first[0] == again[0] != first[1] != again[1]
+
+
+def test_onnxruntime_never_reports_to_its_maker(tmp_path: Path) -> None:
+    """Its telemetry leaves a database in the folder for temporary files, and reads a variable before it starts."""
+    code = (
+        "import os; from skelanon.export.bundle import default_bundle_path, read_bundle;"
+        "from skelanon.export.ort_cpu import OnnxRuntimeCpu;"
+        "OnnxRuntimeCpu(read_bundle(default_bundle_path()));"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "HOME": str(tmp_path), "ORT_DISABLE_TELEMETRY": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+    assert list(tmp_path.iterdir()) == []

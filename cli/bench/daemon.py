@@ -24,7 +24,7 @@ def daemon(
     frames = _LIFETIME_FRAMES if fast else round(LIFETIME_S * RATE_HZ)
     sensor = {"kind": "synthetic", "persons": persons, "rate_hz": RATE_HZ, "fast": fast, "frames": frames}
     settings: dict[str, Any] = {
-        "sensors": {f"{STREAM}-{number}": {**sensor, "seed": number} for number in range(streams)},
+        "sensors": {f"{STREAM}-{number}": {**sensor, "seed": number % 4} for number in range(streams)},
         "model": {"bundle": bundle},
         "publish": {"endpoint": endpoint, "wait_for_subscribers": wait_for_subscribers},
     }

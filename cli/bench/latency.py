@@ -52,7 +52,7 @@ def measure_paced(plan: Plan, bundles: list[Candidate], work: Workplace, note: C
 def _compare(transport: str, bundle: str, ours: list[list[float]], bare: list[list[float]]) -> list[Figure]:
     ratio = median(median(node) / median(relay) for node, relay in zip(ours, bare, strict=True))
     return [
-        durations(PART, f"sensor to subscriber, {transport}", [_percentiles(d) for d in ours], bundle=bundle),
+        durations(PART, f"node, {transport}", [_percentiles(d) for d in ours], bundle=bundle),
         durations(PART, f"bare relay, {transport}", [_percentiles(d) for d in bare]),
         Figure(
             part=PART,
