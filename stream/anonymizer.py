@@ -89,11 +89,14 @@ class Anonymizer:
         """(B, 25, 3) anonymous joints of the bodies `raw`; None when the model fails."""
         if not len(raw):
             return raw
-        samples, places = _places(works)
-        joints = np.zeros((len(samples), self._size, JOINTS, 3), np.float32)
-        present = np.zeros(joints.shape[:2], np.float32)
-        joints[places] = raw
-        present[places] = 1.0
+        samples, slots, places = _places(works)
+        if self._size == 1:  # a copy: what a model does to its input must not reach what the guard compares with
+            joints, present = raw[:, None].copy(), np.ones((len(raw), 1), np.float32)
+        else:
+            joints = np.zeros((len(samples), self._size, JOINTS, 3), np.float32)
+            present = np.zeros(joints.shape[:2], np.float32)
+            joints[places, slots] = raw
+            present[places, slots] = 1.0
         first = {id(sample): number for number, sample in reversed(list(enumerate(samples)))}
         fresh = [sample.fresh and first[id(sample)] == number for number, sample in enumerate(samples)]
         try:
@@ -106,7 +109,7 @@ class Anonymizer:
         for sample in samples:
             sample.fresh = False
         self._failing = False
-        found: Floats = anonymous[places]
+        found: Floats = anonymous[:, 0] if self._size == 1 else anonymous[places, slots]
         return found
 
     def _judge(self, works: list[_Work], raw: Floats, anonymous: Floats) -> list[Outcome]:
@@ -134,8 +137,8 @@ class Anonymizer:
         self._failing = True
 
 
-def _places(works: list[_Work]) -> tuple[list[Sample], tuple[list[int], list[int]]]:
-    """The samples to run, in order of time, and where each body stands: (number of its sample, slot)."""
+def _places(works: list[_Work]) -> tuple[list[Sample], list[int], list[int]]:
+    """The samples to run, in order of time; then of each body its slot, and the number of its sample."""
     samples: list[Sample] = []
     numbers: list[int] = []
     slots: list[int] = []
@@ -147,7 +150,7 @@ def _places(works: list[_Work]) -> tuple[list[Sample], tuple[list[int], list[int
                 samples.append(track.sample)
             numbers.append(number)
             slots.append(track.slot)
-    return samples, (numbers, slots)
+    return samples, slots, numbers
 
 
 def _fault(work: _Work) -> Outcome:

@@ -59,8 +59,10 @@ class Daemon:
 
     def end(self, timeout: float = 20) -> int:
         """Wait for the end; returns the exit code, and leaves all that was logged in `log`."""
-        self.log += self.process.communicate(timeout=timeout)[1]
-        return self.process.returncode
+        code = self.process.wait(timeout)
+        assert self.process.stderr is not None
+        self.log += self.process.stderr.read()
+        return code
 
 
 @contextmanager
@@ -290,7 +292,7 @@ def test_subscribe_watches_and_says_whether_anything_came(ipc: str) -> None:
     with daemon("run", "synthetic.yaml", endpoint=ipc):
         done = skelanon("subscribe", ipc, "--count", "10", "--seconds", "20", "--stream", "synthetic")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"synthetic .* ok .* 2 .* Hz .* ms .* template [0-9a-f]{8}", done.stdout)
+    assert re.search(r"\bsynthetic +ok +2 .* template", done.stdout)
     assert skelanon("subscribe", f"{ipc}-nobody", "--seconds", "0.2").returncode == 1
     wrong = skelanon("subscribe", "nonsense")
     assert wrong.returncode == 2

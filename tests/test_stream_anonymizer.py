@@ -101,6 +101,21 @@ def test_a_runner_that_returns_its_input_publishes_nothing(body_frame: Frames, s
     assert (outcome.frame.state, outcome.frame.bodies, outcome.withheld) == ("ok", (), 2)
 
 
+def test_a_runner_that_covers_up_its_input_publishes_nothing(body_frame: Frames, scripted_runner: Runners) -> None:
+    def cover_up(joints: Floats) -> Floats:
+        stolen = joints.copy()
+        joints[:] = 7.0
+        return stolen
+
+    frame = body_frame(1, 2)
+    before = frame.joints.copy()
+    for bodies_per_sample in (1, 2):
+        runner = scripted_runner(cover_up, bodies_per_sample=bodies_per_sample)
+        (outcome,) = anonymize(Anonymizer(runner, sensors=1), frame)
+        assert (outcome.frame.bodies, outcome.withheld) == ((), 2)
+        assert np.array_equal(frame.joints, before)
+
+
 def test_what_is_published_shares_no_memory_with_model_or_sensor(body_frame: Frames, scripted_runner: Runners) -> None:
     buffer = np.empty((1, 1, 25, 3), np.float32)
 

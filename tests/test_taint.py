@@ -71,8 +71,16 @@ def _slowly(joints: Floats) -> Floats:
     return joints
 
 
+def _cover_up(joints: Floats) -> Floats:
+    """Returns its input, and overwrites what the guard might compare it with."""
+    stolen = joints.copy()
+    joints[:] = 7.0
+    return stolen
+
+
 TRICKS: dict[int, Callable[[Floats], Any]] = {
     1: lambda joints: joints,
+    2: _cover_up,
     3: lambda joints: np.roll(joints, 1, axis=0),
     5: lambda joints: np.roll(joints, 1, axis=2),
     11: lambda joints: joints[:, :, :24],
