@@ -21,7 +21,7 @@ lint: .venv/.installed links
 
 # The default bundle, byte for byte as it is in the repository.
 bundle: .venv/.installed
-	.venv/bin/skelanon export template --out export/template.onnx
+	.venv/bin/skelanon export --out export/template.onnx
 
 # An environment as users have it, without torch.
 build/base/.installed: dist/.built

@@ -71,6 +71,7 @@ class Publisher:
         self._authenticator: ThreadAuthenticator | None = None
         self._clients: AllowList | None = None
         self._failed_handshakes = 0
+        self._unlogged: set[str] = set()
         self._refusal_logged_s = -REFUSAL_PERIOD_S
         try:
             self._socket.setsockopt(zmq.IPV6, int("[" in settings.endpoint))
@@ -162,12 +163,14 @@ class Publisher:
         from zmq.utils.monitor import recv_monitor_message  # it imports asyncio, of no use to a node without CURVE
 
         while _readable(monitor):
-            name = zmq.Event(recv_monitor_message(monitor, zmq.NOBLOCK)["event"]).name
             self._failed_handshakes += 1
-            now_s = time.monotonic()
-            if now_s - self._refusal_logged_s >= REFUSAL_PERIOD_S:
-                self._refusal_logged_s = now_s
-                log.warning("refused a client: its CURVE handshake failed (%s); %d refused so far", name, self.refused)
+            self._unlogged.add(str(zmq.Event(recv_monitor_message(monitor, zmq.NOBLOCK)["event"]).name))
+        now_s = time.monotonic()
+        if self._unlogged and now_s - self._refusal_logged_s >= REFUSAL_PERIOD_S:
+            names = ", ".join(sorted(self._unlogged))
+            log.warning("refused clients: their CURVE handshakes failed (%s); %d refused so far", names, self.refused)
+            self._unlogged.clear()
+            self._refusal_logged_s = now_s
 
     def _send(self, topic_: bytes, message: bytes) -> None:
         while True:

@@ -360,6 +360,7 @@ class Subscriber:
 
 
 def _connect(socket: zmq.Socket[bytes], endpoint: str, prefixes: list[bytes], curve: ClientKeys | None) -> None:
+    socket.setsockopt(zmq.IPV6, int("[" in endpoint))
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RCVHWM, _QUEUED)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)

@@ -186,8 +186,8 @@ def test_nobody_else_receives_anything_and_each_is_logged_and_counted(
     """Each refused client has as long as it takes to refuse it and to send the allowed one 30 frames more."""
     strangers = {
         "is not among `publish.curve.clients`": keys.of("stranger"),
-        r"handshake failed (HANDSHAKE_FAILED_PROTOCOL)": keys.of("allowed", node="stranger"),
-        r"handshake failed (HANDSHAKE_FAILED_NO_DETAIL)": None,
+        "HANDSHAKE_FAILED_PROTOCOL": keys.of("allowed", node="stranger"),
+        "HANDSHAKE_FAILED_NO_DETAIL": None,
     }
     with Subscriber(node.publisher.endpoint, curve=keys.of("allowed")) as allowed:
         assert allowed.read(timeout_ms=10_000) is not None
