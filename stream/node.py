@@ -54,6 +54,8 @@ class Node:
     ) -> None:
         self._streams = list(sensors)
         self._clock = clock
+        self._asked = False
+        """Somebody called `stop`. No Event: a signal handler may interrupt whoever holds an Event's lock."""
         self._stop = threading.Event()
         lossless = [sensor.lossless for sensor in sensors.values()]
         self._mailbox = Mailbox(lossless, gather_s=GATHER_S if len(sensors) > MANY else 0.0)
@@ -71,7 +73,7 @@ class Node:
         self._wait_for = publish.wait_for_subscribers
         self._started_s = self._status_s = clock()
         self.publisher = Publisher(
-            self._streams, runner.bundle, publish, lossless=any(lossless), give_up=self._stop.is_set
+            self._streams, runner.bundle, publish, lossless=any(lossless), give_up=lambda: self._asked
         )
 
     def run(self) -> None:
@@ -81,7 +83,7 @@ class Node:
         the node itself fails.
         """
         waiting = True
-        while self._running and not self._stop.is_set():
+        while self._running and not self._asked:
             if waiting and self.publisher.subscribers >= self._wait_for:
                 waiting = False
                 self._start_sensors()
@@ -93,16 +95,16 @@ class Node:
     @property
     def stopped(self) -> bool:
         """Whether somebody called `stop`."""
-        return self._stop.is_set()
+        return self._asked
 
     def stop(self) -> None:
         """Make `run` return soon. From any thread or signal handler, any number of times."""
-        self._stop.set()
+        self._asked = True
 
     def close(self) -> None:
         """Stop the sensors, tell the subscribers, free the model and the address. May be called twice."""
-        if self._running:
-            self._stop.set()
+        if self._running:  # not at the end of all recordings: wait for no subscriber
+            self._asked = True
         if not self.publisher.closed:
             for counters in self.counters:
                 counters.state = "stopped"

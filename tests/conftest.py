@@ -5,12 +5,14 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import msgpack  # type: ignore[import-untyped]
 import numpy as np
 import pytest
+import zmq
 from numpy.typing import NDArray
 
 from skelanon.export.bundle import Bundle
@@ -21,6 +23,7 @@ from skelanon.sensors.frame import BodyFrame
 from skelanon.sensors.joints import INDEX, JOINT_NAMES, PARENTS
 from skelanon.sensors.ntu import read_skeleton, skeleton_files
 from skelanon.stream.node import Node
+from skelanon.stream.subscriber import Event, Subscriber
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -148,6 +151,90 @@ def run_node() -> Callable[[Callable[[], Node]], AbstractContextManager[Node]]:
 def ipc(tmp_path: Path) -> str:
     """An address of this test alone."""
     return f"ipc://{tmp_path}/node"
+
+
+class RawNode:
+    """A bare socket that publishes what it is told to, once someone has subscribed."""
+
+    def __init__(self, endpoint: str = "tcp://127.0.0.1:*", **options: object) -> None:
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.XPUB)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        self.socket.setsockopt(zmq.SNDHWM, 5000)
+        self.socket.setsockopt(zmq.RCVTIMEO, 10_000)  # only a failing test waits for it
+        for name, value in options.items():
+            setattr(self.socket, name, value)
+        self.socket.bind(endpoint)
+        self.endpoint: str = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.epoch = 1
+
+    def await_subscription(self, prefix: bytes = b"skelanon/1/") -> None:
+        while self.socket.recv() != b"\x01" + prefix:
+            pass
+
+    def await_reconnection(self, subscriber: Subscriber) -> None:
+        """Until the subscription comes anew; ZeroMQ sends it while the subscriber reads."""
+        while not self.socket.poll(1) or self.socket.recv() != b"\x01skelanon/1/":
+            assert subscriber.read(10) is None
+
+    def send(self, kind: str, message: dict[str, Any], stream: str = "hall") -> None:
+        topic = f"skelanon/1/{stream}/{kind}".encode()
+        self.socket.send_multipart([topic, msgpack.packb({"stream": stream, "epoch": self.epoch} | message)])
+
+    @staticmethod
+    def frame_of(sequence: int) -> dict[str, Any]:
+        """The fields of a frame with one body."""
+        body = {"id": 9, "joints": bytes(300), "tracking": bytes([2] * 25)}
+        times = {"captured_ns": 10, "published_ns": 20}
+        return {"sequence": sequence, **times, "state": "ok", "bodies": [body], "dropped": 0}
+
+    def frame(self, sequence: int, stream: str = "hall", **changes: object) -> None:
+        self.send("frame", self.frame_of(sequence) | changes, stream)
+
+    def status(self, state: str, stream: str = "hall") -> None:
+        counts = dict.fromkeys(["uptime_s", "rate_in_hz", "rate_out_hz", "frames_in", "frames_out"], 0)
+        more = dict.fromkeys(["dropped", "withheld", "faults"], 0)
+        self.send("status", {"state": state, **counts, **more, "latency_us": {}}, stream)
+
+    def schema(self, stream: str = "hall") -> None:
+        message = {
+            "wire": 1, "layout": "kinect-v2-25", "joint_names": JOINT_NAMES, "parents": PARENTS, "units": "m",
+            "axes": "camera", "axes_description": "", "root": "keep", "model_name": "template",
+            "model_sha256": "0" * 64, "audit": None,
+        }  # fmt: skip
+        self.send("schema", message, stream)
+
+    def close(self) -> None:
+        self.socket.close()
+        self._context.term()
+
+
+@pytest.fixture
+def make_raw_node() -> Iterator[Callable[..., RawNode]]:
+    """Makes raw nodes, and closes them after the test; the arguments are those of `RawNode`."""
+    with ExitStack() as made:
+        yield lambda *arguments, **options: made.enter_context(closing(RawNode(*arguments, **options)))
+
+
+@pytest.fixture
+def raw_node(make_raw_node: Callable[..., RawNode]) -> RawNode:
+    """A raw node at a random port."""
+    return make_raw_node()
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    """What `subscriber` reported."""
+    return []
+
+
+@pytest.fixture
+def subscriber(raw_node: RawNode, events: list[Event]) -> Iterator[Subscriber]:
+    """A subscriber to all streams of `raw_node`, which knows of it."""
+    with Subscriber(raw_node.endpoint, on_event=events.append, stall_after_s=60) as subscriber:
+        raw_node.await_subscription()
+        yield subscriber
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ VENDOR = {"pykinect_azure", "pyk4a", "pykinect2", "pyorbbecsdk", "freenect2", "c
 LONGEST_FILE = 400
 
 FILES = [path for folder in LEFT_OF for path in sorted((ROOT / folder).rglob("*.py"))]
+TESTS = sorted((ROOT / "tests").glob("*.py"))
 
 
 def name(path: Path) -> str:
@@ -67,6 +68,7 @@ def imports_on_import(module: ast.Module) -> Iterator[tuple[int, str]]:
 
 def test_there_is_something_to_test() -> None:
     assert len(FILES) > 40
+    assert len(TESTS) > 30
     assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(LEFT_OF)
 
 
@@ -99,10 +101,14 @@ def test_heavy_packages_are_imported_only_where_they_are_needed(path: Path) -> N
         assert not anywhere & HEAVY
 
 
-@every_file
-def test_a_file_is_short_quiet_and_documented(path: Path) -> None:
-    module = tree(path)
+@pytest.mark.parametrize("path", [*FILES, *TESTS], ids=name)
+def test_a_file_is_short(path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) <= LONGEST_FILE
+
+
+@every_file
+def test_a_file_is_quiet_and_documented(path: Path) -> None:
+    module = tree(path)
     assert len(ast.get_docstring(module) or "") > 10
     assert not {"pickle", "marshal", "shelve", "dill"} & {imported.partition(".")[0] for _, imported in imports(module)}
     calls = [ast.unparse(node.func) for node in ast.walk(module) if isinstance(node, ast.Call)]
