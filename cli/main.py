@@ -31,6 +31,7 @@ app.add_typer(keys.app, name="keys", rich_help_panel="Stream")
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed while running, 2 wrong usage, settings or bundle."""
+    _forbid_core_dumps()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     threading.excepthook = _end_with_thread
     try:
@@ -41,6 +42,14 @@ def main() -> None:
             sys.exit(2)
         _report_crash(error)
         sys.exit(1)
+
+
+def _forbid_core_dumps() -> None:
+    """A dump of the process's memory would hold raw joints. Posix only; debuggers are the operator's own business."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _is_ours(error: Exception) -> bool:

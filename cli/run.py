@@ -16,15 +16,20 @@ log = logging.getLogger(__name__)
 Endpoint = Annotated[str, typer.Option(help="ZeroMQ address to publish at: tcp:// or ipc://.")]
 Model = Annotated[str, typer.Option(help="Bundle file, or `default`.")]
 
+Surplus = Annotated[list[str] | None, typer.Argument(hidden=True)]
+
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7400"
 
 
 def run(
     config: Annotated[Path, typer.Argument(help="YAML file; `synthetic.yaml` and `replay.yaml` come with skelanon.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, over the file's.")] = None,
+    more: Surplus = None,
 ) -> None:
     """Run a node: sensors in, anonymous skeletons out."""
     from skelanon.configs import load_settings
+
+    _refuse_surplus(more, "one configuration; settings follow `--set`")
 
     _run(load_settings(config, overrides or []))
 
@@ -39,9 +44,12 @@ def replay(
     model: Model = "default",
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     wait_for: Annotated[int | None, typer.Option(help="Subscribers to wait for; with --fast 1, else 0.")] = None,
+    more: Surplus = None,
 ) -> None:
     """Play recordings as if they were live, through the model, to subscribers."""
     from skelanon.configs import check
+
+    _refuse_surplus(more, "one file, or one folder of files")
 
     sensor = {
         "kind": "replay",
@@ -63,6 +71,12 @@ def demo(
     from .demo import show
 
     show(seconds, endpoint)
+
+
+def _refuse_surplus(more: list[str] | None, allowed: str) -> None:
+    """Refuse further arguments without repeating them, as typer would: they may be names of recordings."""
+    if more:
+        raise typer.BadParameter(f"{len(more)} too many; give {allowed}")
 
 
 def _settings(sensors: dict[str, Any], model: str, endpoint: str, waits: int, check: Any) -> "NodeSettings":

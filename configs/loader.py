@@ -102,7 +102,8 @@ def _describe(fault: ErrorDetails) -> str:
         return f"`{key}.kind` is {_shown(str(context['tag']))!r}: must be one of {context['expected_tags']}"
     if kind in _NOT_SETTINGS:
         return f"{f'`{key}` ' if key else ''}must hold settings, `key: value`"
-    message = fault["msg"][0].lower() + fault["msg"][1:]
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     if location[-1] in _SILENT_KEYS or not isinstance(value, str | int | float | None):
         return f"`{key}`: {message}"
     if in_sensor and isinstance(value, str):

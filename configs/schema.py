@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 StreamName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -21,7 +21,7 @@ class SyntheticSettings(Settings):
     """Which kind of sensor it is."""
     persons: int = Field(default=2, ge=0, le=6)
     """Bodies in view at the same time."""
-    rate_hz: float = Field(default=30.0, gt=0, le=1000)
+    rate_hz: float = Field(default=30.0, ge=1, le=1000)
     """Frames per second."""
     seed: int = Field(default=0, ge=0)
     """Chooses who is in view (body proportions, gait style) and what they do; the same seed gives the same frames."""
@@ -38,7 +38,7 @@ class ReplaySettings(Settings):
     """Which kind of sensor it is."""
     path: str = Field(min_length=1, repr=False)  # a name may name a person
     """File or folder; a folder is played in the order of its names."""
-    rate_hz: float = Field(default=30.0, gt=0, le=1000)
+    rate_hz: float = Field(default=30.0, ge=1, le=1000)
     """Frames per second; NTU recordings were made at 30."""
     loop: bool = False
     """Start again at the end."""
@@ -93,5 +93,13 @@ class NodeSettings(Settings):
     """The anonymizer."""
     publish: PublishSettings = PublishSettings()
     """The way out."""
+
     track_timeout_s: float = Field(default=1.0, gt=0, le=3600)
     """A body unseen for so long is forgotten: it gets a new id and a fresh model state when it comes back."""
+
+    @field_validator("sensors")
+    @classmethod
+    def _live_or_fast(cls, sensors: dict[str, SensorSettings]) -> dict[str, SensorSettings]:
+        if len({sensor.fast for sensor in sensors.values()}) > 1:
+            raise ValueError("`fast` sensors wait for slow subscribers, live ones cannot: give each kind its own node")
+        return sensors

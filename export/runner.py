@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import Bundle
+from .errors import RunnerError
 from .manifest import Manifest
 
 Floats = NDArray[np.float32]
@@ -89,7 +90,10 @@ class Runner(ABC):
         return anonymous
 
     def _call_rows(self, rows: NDArray[np.intp], joints: Floats, present: Floats) -> tuple[Floats, Floats]:
-        return self._call(joints, present, self._state[rows], self._persona[rows])
+        anonymous, state = self._call(joints, present, self._state[rows], self._persona[rows])
+        if anonymous.shape != joints.shape or state.shape != (len(rows), self.manifest.state_size):
+            raise RunnerError(f"the model returned {anonymous.shape} and {state.shape} for {joints.shape}")
+        return anonymous, state
 
     def _start(self, rows: NDArray[np.intp]) -> None:
         self._state[rows] = 0.0

@@ -11,6 +11,9 @@ from .joints import JOINTS
 Joints = NDArray[np.float32]
 Tracking = NDArray[np.uint8]
 
+MAX_BODIES = 64
+"""In one frame; no depth sensor follows more than a handful."""
+
 NOT_TRACKED, INFERRED, TRACKED = 0, 1, 2
 
 
@@ -35,6 +38,10 @@ class BodyFrame:
 
     def __post_init__(self) -> None:
         bodies = len(self.track_ids)
+        if bodies > MAX_BODIES:
+            raise ValueError(f"{bodies} bodies; a frame has at most {MAX_BODIES}")
+        if type(self.captured_ns) is not int or not 0 <= self.captured_ns < 1 << 63:
+            raise ValueError("captured_ns must be an int, nanoseconds since 1970, below 2**63")
         if self.joints.shape != (bodies, JOINTS, 3) or self.joints.dtype != np.float32:
             raise ValueError(f"joints must be ({bodies}, {JOINTS}, 3) float32, one body per track id")
         if self.tracking.shape != (bodies, JOINTS) or self.tracking.dtype != np.uint8:

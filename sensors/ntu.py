@@ -25,6 +25,8 @@ from .joints import JOINTS
 
 MAX_BYTES: Final = 64 << 20
 """Largest recording that is read: about 14 minutes of one body at 30 Hz."""
+MAX_FRAMES: Final = 200_000
+"""Almost two hours; NTU clips have a few hundred frames."""
 MAX_BODIES: Final = 6
 """Bodies that a Kinect v2 tracks at the same time."""
 
@@ -124,7 +126,7 @@ def parse_skeleton(data: bytes) -> SkeletonRecording:
     tracking: list[bytes] = []
     track_ids: list[int] = []
     frame_start = [0]
-    for _ in range(lines.take_count("frames", least=1)):
+    for _ in range(lines.take_count("frames", least=1, most=MAX_FRAMES)):
         for _ in range(lines.take_count("bodies", most=MAX_BODIES)):
             body = lines.take_body()
             track_id = body[0]
@@ -166,7 +168,7 @@ class _Lines:
         self._position = 0
         self.taken = 0
 
-    def take_count(self, things: str, least: int = 0, most: int = 10**9) -> int:
+    def take_count(self, things: str, least: int = 0, *, most: int) -> int:
         """The number that stands alone in the next line."""
         text = self._take(1).strip()
         if not text.isdigit() or len(text) > 10 or not least <= int(text) <= most:

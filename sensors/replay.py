@@ -99,8 +99,8 @@ def _recordings(path: Path) -> list[Path]:
     try:
         path.stat()
         paths = skeleton_files(path) if path.is_dir() else [path]
-    except OSError as error:
-        reason = error.strerror
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
     else:
         if not paths:
             raise SensorError("`path` is a folder without .skeleton recordings: name a recording or another folder")

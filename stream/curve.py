@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import struct
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,8 @@ DOMAIN: Final = "skelanon"
 """ZAP domain (ZeroMQ RFC 27) of the sockets that the allow-list is for."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _KEY_LENGTH: Final = 40
+LOG_PERIOD_S: Final = 1.0
+"""Refused keys are logged once in so long: nobody shall fill the disk with made-up ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +100,21 @@ class AllowList:
                 "make one with `skelanon keys new NAME` and copy its `.key` file there"
             )
         self.refused = 0
+        self._logged_s = -LOG_PERIOD_S
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Whether a key may connect. Called by the authenticator in its own thread."""
         allowed = key in self._keys
         if not allowed:
             self.refused += 1
-            log.warning("refused a client: its key %s is not among `publish.curve.clients`", key.decode())
+            now_s = time.monotonic()
+            if now_s - self._logged_s >= LOG_PERIOD_S:
+                self._logged_s = now_s
+                log.warning(
+                    "refused a client: its key %s is not among `publish.curve.clients`; %d refused so far",
+                    key.decode(),
+                    self.refused,
+                )
         return allowed
 
 

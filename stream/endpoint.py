@@ -1,6 +1,9 @@
 """Which addresses other machines can reach."""
 
 import ipaddress
+import os
+import socket
+import stat
 
 from .errors import PublishError
 
@@ -28,3 +31,19 @@ def is_local(endpoint: str) -> bool:
 def _is_port(text: str) -> bool:
     """ZeroMQ itself takes 99999 as well, and binds another port: 99999 - 65536."""
     return text == "*" or (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535)
+
+
+def refuse_taken_path(endpoint: str) -> None:
+    """Raise PublishError where an ipc path is in use or no socket: ZeroMQ would replace whatever is there."""
+    transport, _, path = endpoint.partition("://")
+    if transport != "ipc" or path.startswith("@") or not os.path.lexists(path):
+        return
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise PublishError(f"cannot publish at {endpoint}: a file is there that is not a socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except OSError:
+            return  # left behind by a node that was killed
+    raise PublishError(f"cannot publish at {endpoint}: Address already in use")

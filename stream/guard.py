@@ -17,7 +17,10 @@ SHORTEST_LEG_M: Final = 0.1
 FARTHEST_ROOT_M: Final = 50.0
 SAME_JOINT_M: Final = 2e-6
 """A few float32 steps at 4 m: a joint that went through a rotation and back untouched lies within."""
-SAME_BONE_M: Final = 1e-5
+SAME_BONE_M: Final = 1e-3
+MOST_SAME_BONES: Final = 14
+"""Of 24. More of equal length than that, and the body is the raw one, moved or slightly disturbed."""
+KEPT_ROOT_M: Final = 1e-4
 
 _AXES: Final = np.eye(3, dtype=np.float32)
 _BONES: Final = np.kron(difference_matrix()[list(BONES)].T, _AXES).astype(np.float32)  # (75, 72)
@@ -40,8 +43,9 @@ class Guard:
         """Which of B bodies may be published.
 
         raw, anonymous: (B, 25, 3) float32, metres. Refused is a body that is not finite or not human-shaped, in
-        which any joint is its own raw joint (to 2e-6 m) or any raw joint of this call or the one before (exactly:
-        mixed-up or stale buffers), or whose bones all have their raw lengths (to 1e-5 m: a body merely moved).
+        which any joint is its own raw joint (to 2e-6 m) or bit for bit any raw joint of this call or the one before
+        (mixed-up or stale buffers), or of which more than 14 of 24 bones have their raw length (to 1e-3 m: a body
+        moved or slightly disturbed). A root that is kept must be that of the same body.
         """
         bodies = len(raw)
         both = np.concatenate((raw, anonymous))
@@ -54,9 +58,11 @@ class Guard:
             (longest < LONGEST_BONE_M)  # False where it is not a number
             & (longest > SHORTEST_LEG_M)
             & (np.abs(anonymous[:, ROOT]).max(1) < FARTHEST_ROOT_M)
-            & (_max(np.abs(lengths[bodies:] - lengths[:bodies]), 1) > SAME_BONE_M)
+            & (np.add.reduce(np.abs(lengths[bodies:] - lengths[:bodies]) < SAME_BONE_M, 1) <= MOST_SAME_BONES)
             & (_min(distances[:, self._first :], 1) > SAME_JOINT_M**2)
         )
+        if self._first:  # a root that is kept is that of the same body
+            good &= distances[:, ROOT] < KEPT_ROOT_M**2
         echoes = self._known.among(both, self._first)
         return good if echoes is None else good & ~echoes
 
@@ -74,7 +80,7 @@ class _RawJoints:
 
     def __init__(self) -> None:
         self._call = 1
-        self._marks = np.zeros(1 << 16, np.uint32)  # the call that set a mark
+        self._marks = np.zeros(1 << 16, np.uint64)  # the call that set a mark
         self._numbers = np.empty(0), np.empty(0)
 
     def among(self, both: Floats, first: int) -> Bools | None:

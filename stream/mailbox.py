@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from skelanon.sensors.frame import BodyFrame
@@ -58,7 +58,9 @@ class Mailbox:
                     self._room.wait()
             dropped = 0
             if not self._lossless[sensor] and line and isinstance(line[-1][0], BodyFrame) and frame:
-                dropped = line.pop()[2] + 1
+                overwritten, _, before = line.pop()
+                dropped = before + 1
+                content = _after(overwritten, content)
             line.append((content, self._clock_ns(), dropped))
             if not self._ready:
                 self._fresh.notify()
@@ -74,7 +76,7 @@ class Mailbox:
         with self._fresh:
             if not self._ready and self._failure is None:
                 self._fresh.wait(timeout_s)
-            if self._gather_s and self._ready:
+            if self._gather_s and 0 < len(self._ready) < len(self._lines):
                 self._enough.wait(self._gather_s)
             if self._failure is not None:
                 raise RuntimeError("a sensor's thread ended by an error of its own") from self._failure
@@ -100,3 +102,10 @@ class Mailbox:
         with self._fresh:
             self._closed = True
             self._room.notify_all()
+
+
+def _after(overwritten: BodyFrame | Notice, content: BodyFrame | Notice) -> BodyFrame | Notice:
+    """A frame takes over the discontinuity of one that nobody will see."""
+    if isinstance(overwritten, BodyFrame) and isinstance(content, BodyFrame) and overwritten.discontinuity:
+        return replace(content, discontinuity=True)
+    return content

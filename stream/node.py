@@ -31,6 +31,7 @@ STATUS_PERIOD_S: Final = 1.0
 SILENCE_S: Final = 2.0
 """A sensor that delivers nothing for so long, not even an empty frame, is at fault."""
 JOIN_S: Final = 0.4
+PATIENCE_S: Final = 5.0
 MANY: Final = 8
 GATHER_S: Final = 0.002
 """A node of more than `MANY` sensors waits so long for the frames of the others, to anonymize them together."""
@@ -71,10 +72,11 @@ class Node:
         ]
         self._running = set(range(len(sensors)))
         self._wait_for = publish.wait_for_subscribers
+        self._started = False
+        self._patience_s = float("inf")
+        """Until when, on the node's clock, lossless sending waits for subscribers that are behind."""
         self._started_s = self._status_s = clock()
-        self.publisher = Publisher(
-            self._streams, runner.bundle, publish, lossless=any(lossless), give_up=lambda: self._asked
-        )
+        self.publisher = Publisher(self._streams, runner.bundle, publish, lossless=any(lossless), give_up=self._give_up)
 
     def run(self) -> None:
         """Publish until `stop` is called or every recording has ended.
@@ -82,10 +84,9 @@ class Node:
         A failure of a sensor or of the model does not end it. Raises RuntimeError, from the cause, when a thread of
         the node itself fails.
         """
-        waiting = True
         while self._running and not self._asked:
-            if waiting and self.publisher.subscribers >= self._wait_for:
-                waiting = False
+            if not self._started and self.publisher.subscribers >= self._wait_for:
+                self._started = True
                 self._start_sensors()
             self._process(self._mailbox.take(TICK_S))
             self.publisher.serve_subscriptions()
@@ -105,6 +106,7 @@ class Node:
         """Stop the sensors, tell the subscribers, free the model and the address. May be called twice."""
         if self._running:  # not at the end of all recordings: wait for no subscriber
             self._asked = True
+        self._patience_s = self._clock() + PATIENCE_S
         if not self.publisher.closed:
             for counters in self.counters:
                 counters.state = "stopped"
@@ -125,6 +127,9 @@ class Node:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _give_up(self) -> bool:
+        return self._asked or self._clock() > self._patience_s
 
     def _start_sensors(self) -> None:
         for counters, thread in zip(self.counters, self._threads, strict=True):
@@ -168,7 +173,7 @@ class Node:
         self._status_s = now_s
         latency_us = self._latencies.percentiles()
         for stream, counters in enumerate(self.counters):
-            if counters.state == "ok" and now_s - counters.last_frame_s > SILENCE_S:
+            if self._started and counters.state in ("ok", "waiting") and now_s - counters.last_frame_s > SILENCE_S:
                 log.error("sensor %s has delivered nothing for %.0f s", self._streams[stream], SILENCE_S)
                 counters.failed()
             if counters.state == "fault":

@@ -13,7 +13,7 @@ from skelanon.export.bundle import Bundle
 
 from .anonymous import AnonymousFrame
 from .curve import DOMAIN, AllowList, authenticate, load_key_pair
-from .endpoint import is_local
+from .endpoint import is_local, refuse_taken_path
 from .errors import PublishError
 from .wire import StatusMessage, encode_frame, encode_schema, encode_status, schema_of, topic
 
@@ -26,6 +26,12 @@ _POLLIN: Final = int(zmq.POLLIN)  # the enum's own & is slow
 LINGER_MS: Final = 300
 PATIENT_LINGER_MS: Final = 5000
 PAUSE_S: Final = 0.001
+MAX_SUBSCRIPTIONS: Final = 64
+"""Handled in one go, so that no flood of them holds up the frames."""
+GREETING_PERIOD_S: Final = 0.1
+"""A schema goes to new subscribers, and with them to all, at most once in so long."""
+MAX_UPSTREAM_BYTES: Final = 256
+"""Of a message from a subscriber: no topic prefix has more, and ZeroMQ keeps memory for each byte of it."""
 _FAILED_HANDSHAKES: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 REFUSAL_PERIOD_S: Final = 1.0
 """Failed handshakes are logged once in so long: a client with a wrong key makes ten a second."""
@@ -56,6 +62,9 @@ class Publisher:
         ]
         self._give_up = give_up
         self._subscribers = [0] * len(streams)
+        self._newcomers: set[int] = set()
+        """Streams whose new subscribers wait for the schema."""
+        self._greeted_s = -GREETING_PERIOD_S
         self.closed = False
         self._bind(settings, lossless)
 
@@ -75,8 +84,10 @@ class Publisher:
         self._refusal_logged_s = -REFUSAL_PERIOD_S
         try:
             self._socket.setsockopt(zmq.IPV6, int("[" in settings.endpoint))
+            self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_UPSTREAM_BYTES)
             self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
             self._socket.setsockopt(zmq.XPUB_NODROP, int(lossless))
+            refuse_taken_path(settings.endpoint)
             if settings.curve is not None:
                 self._clients = AllowList(settings.curve.clients)
                 self._encrypt(settings.curve.secret_key, self._clients)
@@ -132,16 +143,27 @@ class Publisher:
 
     def serve_subscriptions(self) -> None:
         """Greet new subscriptions with the schema, and log refused handshakes. Call it often; it never blocks."""
-        while _readable(self._socket):
+        for _ in range(MAX_SUBSCRIPTIONS):
+            if not _readable(self._socket):
+                break
             message = self._socket.recv(zmq.NOBLOCK)
-            subscribed, prefix = message[:1] == b"\x01", message[1:]
-            for stream, frame_topic in enumerate(self._topics):
-                if frame_topic.startswith(prefix):
-                    self._subscribers[stream] += 1 if subscribed else -1
-                if subscribed and self._schemas[stream][0].startswith(prefix):
-                    self.send_schema(stream)
+            if message[:1] in (b"\0", b"\1"):  # subscribers may send other things, which mean nothing here
+                self._note_subscription(message[1:], subscribed=message[:1] == b"\1")
+        now_s = time.monotonic()
+        if self._newcomers and now_s - self._greeted_s >= GREETING_PERIOD_S:
+            self._greeted_s = now_s
+            for stream in self._newcomers:
+                self.send_schema(stream)
+            self._newcomers.clear()
         if self._monitor is not None:
             self._note_refusals(self._monitor)
+
+    def _note_subscription(self, prefix: bytes, *, subscribed: bool) -> None:
+        for stream, frame_topic in enumerate(self._topics):
+            if frame_topic.startswith(prefix):
+                self._subscribers[stream] += 1 if subscribed else -1
+            if subscribed and self._schemas[stream][0].startswith(prefix):
+                self._newcomers.add(stream)
 
     def close(self, *, patient: bool = False) -> None:
         """Send what is queued, for at most 0.3 s (5 s if patient), and free the address. May be called twice."""

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from dataclasses import replace
 from typing import Final
 
 from skelanon.sensors.errors import EndOfRecording, RecordingError, SensorError
@@ -57,9 +58,12 @@ class SensorThread(threading.Thread):
 
     def _deliver(self) -> bool:
         """Hand frames over until the recording ends (True) or the sensor must be opened again (False)."""
+        first = True  # of this opening: whoever stands there now may be another, under an id of before
         while not self._stop_event.is_set():
             try:
                 frame = self._sensor.read(READ_TIMEOUT_MS)
+                if not isinstance(frame, BodyFrame | None):
+                    raise TypeError("not a BodyFrame")
             except EndOfRecording:
                 return True
             except RecordingError as error:  # the next read goes on with the next recording
@@ -69,7 +73,8 @@ class SensorThread(threading.Thread):
                 self._report(error)
                 return False
             if frame is not None:
-                self._hand_over(frame)
+                self._hand_over(replace(frame, discontinuity=True) if first else frame)
+                first = False
         return False
 
     def _hand_over(self, frame: BodyFrame) -> None:

@@ -4,6 +4,7 @@ import heapq
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 
 class Rows:
@@ -23,6 +24,10 @@ class Rows:
     def release(self, row: int) -> None:
         """Give a row back."""
         heapq.heappush(self._free, row)
+
+
+MAX_TRACKS: Final = 128
+"""Of one sensor; beyond it the track unseen for longest ends."""
 
 
 @dataclass(slots=True)
@@ -56,12 +61,16 @@ class Tracks:
         self._timeout_ns = timeout_ns
         self._tracks: dict[int, Track] = {}
         self._samples: list[Sample] = []
+        self._newest_ns = 0
 
     def __len__(self) -> int:
         return len(self._tracks)
 
     def update(self, track_ids: Iterable[int], captured_ns: int) -> list[Track]:
         """The track of each id, in order; new ids start tracks, those unseen for too long end."""
+        if captured_ns < self._newest_ns - self._timeout_ns:  # the clock was set back
+            self.clear()
+        self._newest_ns = captured_ns
         tracks = self._tracks
         seen = []
         fresh = []
@@ -78,6 +87,8 @@ class Tracks:
         if len(tracks) > len(seen):
             self._expire(captured_ns)
         for track_id in fresh:
+            if len(tracks) >= MAX_TRACKS:  # ghosts, or a clock that stands still
+                self._end(min(tracks, key=lambda known: tracks[known].seen_ns))
             self._start(track_id, captured_ns)
         return [tracks[track_id] for track_id in track_ids]
 

@@ -41,6 +41,8 @@ StatusState = Literal["ok", "fault", "stopped", "waiting"]
 U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 U63 = Annotated[int, Meta(ge=0, le=0x7FFFFFFFFFFFFFFF)]
 Stream = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
+Slug = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\Z")]
+"""A name that can be shown anywhere as it is."""
 Name = Annotated[str, Meta(max_length=64)]
 NotNegative = Annotated[float, Meta(ge=0)]
 
@@ -77,8 +79,8 @@ class SchemaMessage(Struct, frozen=True, kw_only=True):
     units: Literal["m"]
     axes: Axes
     axes_description: Annotated[str, Meta(max_length=500)]
-    root: Name
-    model_name: Name
+    root: Slug
+    model_name: Slug
     model_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     audit: dict[str, Any] | None
 

@@ -2,6 +2,7 @@
 
 import copy
 from multiprocessing.reduction import ForkingPickler
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,3 +64,16 @@ def test_an_empty_room_has_no_bodies() -> None:
     assert empty.joints.shape == (0, 25, 3)
     assert empty.track_ids == ()
     assert empty.discontinuity
+
+
+@pytest.mark.parametrize("captured_ns", [-1, 1 << 63, 1.5, np.int64(3), True])
+def test_a_time_that_the_wire_does_not_know_is_refused(captured_ns: Any) -> None:
+    with pytest.raises(ValueError, match="captured_ns must be an int"):
+        no_bodies(captured_ns)
+
+
+def test_a_crowd_that_no_sensor_sees_is_refused() -> None:
+    bodies = 65
+    joints, tracking = np.zeros((bodies, 25, 3), np.float32), np.zeros((bodies, 25), np.uint8)
+    with pytest.raises(ValueError, match="65 bodies; a frame has at most 64"):
+        BodyFrame(0, joints, tracking, tuple(range(bodies)))

@@ -80,3 +80,33 @@ def test_the_frame_before_is_withheld_as_from_a_stale_buffer(body_frame: Frames)
     before, now = body_frame(1, captured_ns=1).joints, body_frame(1, captured_ns=2).joints
     assert guard.check(before, smaller(before)).all()
     assert not guard.check(now, before).any()
+
+
+@pytest.mark.parametrize("disturbance", [1e-5, 3e-4])
+def test_a_body_slightly_disturbed_is_withheld(body_frame: Frames, disturbance: float) -> None:
+    raw = body_frame(1, 2).joints
+    noise = np.random.default_rng(0).normal(0, disturbance, raw.shape)
+    assert not Guard(keeps_root=False).check(raw, (raw + noise).astype(np.float32)).any()
+
+
+def test_a_body_of_which_all_but_a_thumb_is_raw_is_withheld(body_frame: Frames) -> None:
+    raw = body_frame(1).joints
+    anonymous = raw + np.float32(1e-3)
+    anonymous[0, 22] += np.float32(0.05)
+    assert not Guard(keeps_root=False).check(raw, anonymous).any()
+
+
+def test_a_kept_root_must_be_that_of_the_same_body(body_frame: Frames) -> None:
+    raw = body_frame(1, 2).joints
+    anonymous = raw[:, :1] + smaller(raw - raw[:, :1])
+    assert Guard(keeps_root=True).check(raw, anonymous).all()
+    assert not Guard(keeps_root=True).check(raw, anonymous[::-1]).any()
+
+
+def test_it_goes_on_after_four_billion_calls(body_frame: Frames) -> None:
+    raw = body_frame(1).joints
+    guard = Guard(keeps_root=False)
+    guard._known._call = 2**32 - 1
+    for _ in range(3):
+        assert guard.check(raw, smaller(raw)).all()
+        assert not guard.check(raw, raw.copy()).any()

@@ -85,3 +85,13 @@ def test_a_failed_thread_ends_the_taker_with_its_cause() -> None:
     with pytest.raises(RuntimeError, match="a sensor's thread ended") as caught:
         mailbox.take(5)
     assert caught.value.__cause__ is failure
+
+
+def test_a_frame_takes_over_the_discontinuity_of_the_one_it_overwrites() -> None:
+    mailbox = Mailbox([False])
+    mailbox.put(0, no_bodies(1, discontinuity=True))
+    for number in (2, 3):
+        mailbox.put(0, no_bodies(number))
+    (delivery,) = mailbox.take(0)
+    assert isinstance(delivery.content, BodyFrame)
+    assert (delivery.content.captured_ns, delivery.content.discontinuity, delivery.dropped) == (3, True, 2)

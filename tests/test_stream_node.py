@@ -4,7 +4,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -299,3 +300,86 @@ def test_a_port_in_use_is_refused_by_name(scripted_runner: Runners) -> None:
         port = socket.bind_to_random_port("tcp://127.0.0.1")
         with pytest.raises(RuntimeError, match=rf"cannot publish at tcp://127.0.0.1:{port}: Address already in use"):
             Node({"a": Scripted(iter(()))}, scripted_runner(), publish(f"tcp://127.0.0.1:{port}"))
+
+
+def test_a_sensor_opened_again_starts_new_tracks(
+    body_frame: Frames, scripted_runner: Runners, ipc: str, run_node: RunNode
+) -> None:
+    steps: list[Step] = [body_frame(1), body_frame(1), SensorError("gone"), body_frame(1)]
+    with (
+        run_node(lambda: Node({"a": Scripted(iter(steps))}, scripted_runner(), publish(ipc))),
+        Subscriber(ipc) as subscriber,
+    ):
+        first, second, _, third = (frame.ids for frame in read_all(subscriber, 4))
+    assert first == second != third
+
+
+def test_a_sensor_that_never_delivers_is_a_fault(scripted_runner: Runners, ipc: str, run_node: RunNode) -> None:
+    with (
+        run_node(lambda: Node({"a": Scripted(iter(()))}, scripted_runner(), publish(ipc))),
+        Subscriber(ipc) as subscriber,
+    ):
+        (frame,) = read_all(subscriber, 1, timeout_s=SILENCE_S + 5)
+    assert frame.state == "fault"
+
+
+def test_a_sensor_that_delivers_no_frame_but_a_thing_is_at_fault(
+    body_frame: Frames, scripted_runner: Runners, ipc: str, run_node: RunNode
+) -> None:
+    steps: list[Any] = ["S001", body_frame(1).joints, body_frame(1)]
+    with (
+        run_node(lambda: Node({"a": Scripted(iter(steps))}, scripted_runner(), publish(ipc))),
+        Subscriber(ipc) as subscriber,
+    ):
+        assert [frame.state for frame in read_all(subscriber, 3)] == ["fault", "fault", "ok"]
+
+
+def test_a_flood_of_subscriptions_does_not_hold_up_the_frames(
+    body_frame: Frames, scripted_runner: Runners, ipc: str, run_node: RunNode
+) -> None:
+    frame = body_frame(1)
+
+    def live() -> Iterator[Step]:
+        while True:
+            threading.Event().wait(0.01)
+            yield frame
+
+    done = threading.Event()
+
+    def flood() -> None:
+        with zmq.Context() as context, context.socket(zmq.XSUB) as hostile:
+            hostile.setsockopt(zmq.LINGER, 0)
+            hostile.connect(ipc)
+            while not done.is_set():
+                for message in (b"\1skelanon/1/", b"\0skelanon/1/", b"\2", b"\1" + bytes(200)):
+                    with suppress(zmq.Again):
+                        hostile.send(message, zmq.NOBLOCK)
+                while hostile.poll(0):
+                    hostile.recv()
+
+    attack = threading.Thread(target=flood, daemon=True)
+    sensor = Scripted(live(), lossless=False)
+    with run_node(lambda: Node({"a": sensor}, scripted_runner(), publish(ipc))) as node, Subscriber(ipc) as subscriber:
+        attack.start()
+        assert len(read_all(subscriber, 50, timeout_s=10)) == 50
+        started = time.monotonic()
+        node.stop()
+        while not node.publisher.closed:
+            threading.Event().wait(0.01)
+        assert time.monotonic() - started < 2.0
+        done.set()
+        attack.join(5)
+
+
+def test_an_ipc_path_that_is_taken_is_refused(
+    scripted_runner: Runners, ipc: str, run_node: RunNode, tmp_path: Path
+) -> None:
+    (tmp_path / "precious").write_text("mine")
+    with pytest.raises(RuntimeError, match="a file is there that is not a socket"):
+        Node({"a": Scripted(iter(()))}, scripted_runner(), publish(f"ipc://{tmp_path}/precious"))
+    assert (tmp_path / "precious").read_text() == "mine"
+    with (
+        run_node(lambda: Node({"a": Scripted(iter(()))}, scripted_runner(), publish(ipc))),
+        pytest.raises(RuntimeError, match="Address already in use"),
+    ):
+        Node({"a": Scripted(iter(()))}, scripted_runner(), publish(ipc))

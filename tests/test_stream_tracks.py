@@ -1,6 +1,6 @@
 """Tracks: sticky slots, random ids, time-outs, rows shared by sensors."""
 
-from skelanon.stream.tracks import Rows, Tracks
+from skelanon.stream.tracks import MAX_TRACKS, Rows, Tracks
 
 SECOND = 1_000_000_000
 
@@ -75,3 +75,17 @@ def test_sensors_never_share_a_row() -> None:
     assert sorted(used) == [0, 1, 2, 3]
     ours.clear()
     assert {t.sample.row for t in theirs.update([1, 2, 3], 1)} == {2, 3, 0}
+
+
+def test_a_clock_that_is_set_back_ends_all_tracks() -> None:
+    tracks = make()
+    before = tracks.update([1], 100 * SECOND)[0].public_id
+    assert tracks.update([1], 100 * SECOND - SECOND // 2)[0].public_id == before  # a small step back is none
+    assert tracks.update([1], 50 * SECOND)[0].public_id != before
+
+
+def test_a_flood_of_ids_under_a_clock_that_stands_still_is_bounded() -> None:
+    tracks = make(size=2)
+    for number in range(0, 6 * 200, 6):
+        assert len({track.public_id for track in tracks.update(range(number, number + 6), 0)}) == 6
+    assert len(tracks) == MAX_TRACKS
