@@ -21,7 +21,7 @@ class SyntheticSettings(Settings):
     """Which kind of sensor it is."""
     persons: int = Field(default=2, ge=0, le=6)
     """Bodies in view at the same time."""
-    rate_hz: float = Field(default=30.0, ge=1, le=1000)
+    rate_hz: float = Field(default=30.0, gt=0, le=1000)
     """Frames per second."""
     seed: int = Field(default=0, ge=0)
     """Chooses who is in view (body proportions, gait style) and what they do; the same seed gives the same frames."""
@@ -38,7 +38,7 @@ class ReplaySettings(Settings):
     """Which kind of sensor it is."""
     path: str = Field(min_length=1, repr=False)  # a name may name a person
     """File or folder; a folder is played in the order of its names."""
-    rate_hz: float = Field(default=30.0, ge=1, le=1000)
+    rate_hz: float = Field(default=30.0, gt=0, le=1000)
     """Frames per second; NTU recordings were made at 30."""
     loop: bool = False
     """Start again at the end."""

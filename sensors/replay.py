@@ -34,6 +34,7 @@ class Replay(Sensor):
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.lossless = settings.fast
+        self.period_s = 1 / settings.rate_hz
         self._settings = settings
         self._monotonic, self._sleep, self._now_ns = monotonic, sleep, now_ns
         self._pacer: Pacer | None = None

@@ -16,6 +16,9 @@ class Sensor(ABC):
     lossless: bool = False
     """True where every frame must be handed on, at the reader's pace (fast replay); False where the newest wins."""
 
+    period_s: float = 1 / 30
+    """Usual time between frames, seconds; after several of them without one the sensor counts as silent."""
+
     @abstractmethod
     def open(self) -> None:
         """Start delivering. Raises SensorError with the reason and what to do."""

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 TICK_S: Final = 0.05
 STATUS_PERIOD_S: Final = 1.0
 SILENCE_S: Final = 2.0
-"""A sensor that delivers nothing for so long, not even an empty frame, is at fault."""
+"""A sensor that delivers nothing for so long, not even an empty frame, is at fault; a slow one has three periods."""
 JOIN_S: Final = 0.4
 PATIENCE_S: Final = 5.0
 MANY: Final = 8
@@ -64,6 +64,7 @@ class Node:
         self._anonymizer = Anonymizer(
             runner, sensors=len(sensors), track_timeout_s=track_timeout_s, tracking=publish.tracking
         )
+        self._silence_s = [max(SILENCE_S, 3 * sensor.period_s) for sensor in sensors.values()]
         self._latencies = Latencies()
         self.counters = [StreamCounters() for _ in self._streams]
         self._threads = [
@@ -173,8 +174,9 @@ class Node:
         self._status_s = now_s
         latency_us = self._latencies.percentiles()
         for stream, counters in enumerate(self.counters):
-            if self._started and counters.state in ("ok", "waiting") and now_s - counters.last_frame_s > SILENCE_S:
-                log.error("sensor %s has delivered nothing for %.0f s", self._streams[stream], SILENCE_S)
+            silent = now_s - counters.last_frame_s > self._silence_s[stream]
+            if self._started and silent and counters.state in ("ok", "waiting"):
+                log.error("sensor %s has delivered nothing for %.0f s", self._streams[stream], self._silence_s[stream])
                 counters.failed()
             if counters.state == "fault":
                 self._publish_fault(stream)

@@ -30,8 +30,8 @@ MAX_SUBSCRIPTIONS: Final = 64
 """Handled in one go, so that no flood of them holds up the frames."""
 GREETING_PERIOD_S: Final = 0.1
 """A schema goes to new subscribers, and with them to all, at most once in so long."""
-MAX_UPSTREAM_BYTES: Final = 256
-"""Of a message from a subscriber: no topic prefix has more, and ZeroMQ keeps memory for each byte of it."""
+MAX_UPSTREAM_BYTES: Final = 1024
+"""Of a message from a subscriber: room for CURVE's handshake. ZeroMQ keeps memory for each byte of a prefix."""
 _FAILED_HANDSHAKES: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 REFUSAL_PERIOD_S: Final = 1.0
 """Failed handshakes are logged once in so long: a client with a wrong key makes ten a second."""

@@ -74,7 +74,7 @@ def test_a_shipped_file_holds_only_what_differs_from_the_defaults(name: str) -> 
         (SYNTHETIC + "    persons: 2.0\n", r"`sensors.hall.persons` is 2.0: input should be a valid integer"),
         (SYNTHETIC + "    persons: true\n", r"`sensors.hall.persons` is True: input should be a valid integer"),
         (SYNTHETIC + "    fast: 1\n", r"`sensors.hall.fast` is 1: input should be a valid boolean"),
-        (SYNTHETIC + "    rate_hz: 0\n", r"`sensors.hall.rate_hz` is 0: input should be greater than or equal to 1"),
+        (SYNTHETIC + "    rate_hz: 0\n", r"`sensors.hall.rate_hz` is 0: input should be greater than 0"),
         (SYNTHETIC + "    rate_hz: .nan\n", r"`sensors.hall.rate_hz` is nan: input should be"),
         (SYNTHETIC + "    rate_hz: .inf\n", r"`sensors.hall.rate_hz` is inf: input should be less than or equal"),
         (SYNTHETIC + "    rate: 30\n", r"`sensors.hall.rate` is not a setting"),
