@@ -80,9 +80,9 @@ class Anonymizer:
         if frame.discontinuity:
             self._tracks[sensor].clear()
         usable = _usable(frame.joints)
-        raw, ids = frame.joints[usable], frame.track_ids  # a copy: drivers reuse their buffers
+        raw, ids = frame.joints.copy(), frame.track_ids  # drivers reuse their buffers
         if len(usable) < len(ids):
-            ids = tuple([ids[body] for body in usable])
+            raw, ids = raw[usable], tuple([ids[body] for body in usable])
         return _Work(frame, usable, raw, self._tracks[sensor].update(ids, frame.captured_ns))
 
     def _infer(self, works: list[_Work], raw: Floats) -> Floats | None:
