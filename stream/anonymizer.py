@@ -28,8 +28,6 @@ class _Work:
 
     frame: BodyFrame
     usable: list[int]
-    raw: Floats
-    """(B, 25, 3): the usable bodies."""
     tracks: list[Track]
 
 
@@ -66,8 +64,11 @@ class Anonymizer:
         model makes `fault` frames.
         """
         with np.errstate(all="ignore"):  # what is not a number is withheld, not warned of
-            works = [self._prepare(sensor, frame) for sensor, frame in frames]
-            raw = works[0].raw if len(works) == 1 else np.concatenate([work.raw for work in works])
+            raw = np.concatenate([frame.joints for _, frame in frames])  # a copy: drivers reuse their buffers
+            complete = _complete(raw)
+            works = self._follow(frames, complete)
+            if not all(complete):
+                raw = raw[np.array(complete)]
             anonymous = self._infer(works, raw)
             watch.lap("infer")
             if anonymous is None:
@@ -76,14 +77,18 @@ class Anonymizer:
             watch.lap("guard")
         return outcomes
 
-    def _prepare(self, sensor: int, frame: BodyFrame) -> _Work:
-        if frame.discontinuity:
-            self._tracks[sensor].clear()
-        usable = _usable(frame.joints)
-        raw, ids = frame.joints.copy(), frame.track_ids  # drivers reuse their buffers
-        if len(usable) < len(ids):
-            raw, ids = raw[usable], tuple([ids[body] for body in usable])
-        return _Work(frame, usable, raw, self._tracks[sensor].update(ids, frame.captured_ns))
+    def _follow(self, frames: Sequence[tuple[int, BodyFrame]], complete: list[bool]) -> list[_Work]:
+        """Find the tracks of all complete bodies; `complete` holds the bodies of all frames, one after the other."""
+        works, start = [], 0
+        for sensor, frame in frames:
+            if frame.discontinuity:
+                self._tracks[sensor].clear()
+            end = start + len(frame.track_ids)
+            usable = [body for body, good in enumerate(complete[start:end]) if good]
+            ids = [frame.track_ids[body] for body in usable]
+            works.append(_Work(frame, usable, self._tracks[sensor].update(ids, frame.captured_ns)))
+            start = end
+        return works
 
     def _infer(self, works: list[_Work], raw: Floats) -> Floats | None:
         """(B, 25, 3) anonymous joints of the bodies `raw`; None when the model fails."""
@@ -164,15 +169,15 @@ def _outcome(frame: BodyFrame, bodies: tuple[Body, ...]) -> Outcome:
     return Outcome(AnonymousFrame(_SEAL, frame.captured_ns, "ok", bodies), seen - len(bodies))
 
 
-def _usable(joints: Floats) -> list[int]:
-    """Bodies whose joints are all there: finite, and not at the origin, where a missing joint is put."""
+def _complete(joints: Floats) -> list[bool]:
+    """Of which bodies all joints are there: finite, and not at the origin, where a missing joint is put."""
     if not len(joints):
         return []
     squares = np.add.reduce(joints * joints, 2)
     if squares.min() > 0.0 and squares.max() < FARTHEST_JOINT_M**2:
-        return list(range(len(joints)))
-    indices: list[int] = np.flatnonzero(((squares > 0.0) & (squares < FARTHEST_JOINT_M**2)).all(1)).tolist()
-    return indices
+        return [True] * len(joints)
+    complete: list[bool] = ((squares > 0.0) & (squares < FARTHEST_JOINT_M**2)).all(1).tolist()
+    return complete
 
 
 def _public_id(body: Body) -> int:
