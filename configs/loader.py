@@ -20,6 +20,8 @@ _PLAIN: Final = re.compile(r"[A-Za-z_ ]{0,20}|[a-z0-9_-]{1,64}|[-+.0-9]{1,16}")
 _NOT_SETTINGS: Final = {"dict_type", "model_type", "model_attributes_type"}
 _MERGE_TAG: Final = "tag:yaml.org,2002:merge"
 
+UNNAMED: Final = "the configuration"
+
 
 def load_settings(path: str | Path, overrides: Iterable[str] = ()) -> NodeSettings:
     """Read a node's settings from a YAML file, or from one that comes with skelanon, named without a folder.
@@ -28,13 +30,14 @@ def load_settings(path: str | Path, overrides: Iterable[str] = ()) -> NodeSettin
     Raises ConfigError.
     """
     file = Path(path)
+    source = str(path) if file.suffix in (".yaml", ".yml") else UNNAMED  # it might be a recording
     if not file.exists() and file.name == str(path):
         shipped = Path(str(resources.files("skelanon.configs") / file.name))
         file = shipped if shipped.exists() else file
-    tree = _read(file)
+    tree = _read(file, source)
     for number, override in enumerate(overrides, 1):
         _apply(tree, number, override)
-    return check(tree, str(path))
+    return check(tree, source)
 
 
 def check(tree: object, source: str) -> NodeSettings:
@@ -46,16 +49,17 @@ def check(tree: object, source: str) -> NodeSettings:
         raise ConfigError(f"{source}: {faults}") from None  # pydantic's own text shows whole inputs
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, source: str) -> dict[str, Any]:
     try:
         text = file.read_text("utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
+        name = "" if source == UNNAMED else f" {source}"
+        raise ConfigError(f"cannot read the configuration{name}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{file}: not UTF-8 text") from None
-    tree = _parse(text, str(file))
+        raise ConfigError(f"{source}: not UTF-8 text") from None
+    tree = _parse(text, source)
     if not isinstance(tree, dict):
-        raise ConfigError(f"{file}: must hold settings, `key: value`")
+        raise ConfigError(f"{source}: must hold settings, `key: value`")
     return tree
 
 

@@ -129,7 +129,7 @@ def test_what_is_not_yaml_or_no_settings_is_refused_by_line(text: str, message: 
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*none.yaml: No such file or directory"):
         load_settings(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match=r"cannot read the configuration .*: Is a directory"):
+    with pytest.raises(ConfigError, match=r"cannot read the configuration: Is a directory"):
         load_settings(tmp_path)
     (tmp_path / "latin.yaml").write_bytes("name: Käthe".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"latin.yaml: not UTF-8 text"):
