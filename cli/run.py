@@ -115,6 +115,7 @@ def _check_recordings(settings: "NodeSettings") -> None:
     for name, sensor in settings.sensors.items():
         if isinstance(sensor, ReplaySettings):
             try:
-                create_sensor(sensor).open()
+                with create_sensor(sensor):
+                    pass
             except SensorError as error:
                 raise SensorError(f"`sensors.{name}`: {error}") from error

@@ -36,7 +36,7 @@ class Runner(ABC):
         """Anonymize N samples and advance their state.
 
         rows: the row of each sample; one that stands several times holds frames that follow each other.
-        fresh: True where a new track starts: from zero state, with a persona of its own.
+        fresh: True where a sample starts: from zero state, with a persona of its own.
         joints: (N, P, 25, 3) float32, metres, camera axes, zeros where absent.
         present: (N, P) float32, 1 where a body is there.
         Returns (N, P, 25, 3) float32, metres, axes as the manifest says; it shares no memory with the input.
