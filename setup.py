@@ -8,7 +8,7 @@ setup(
     packages=[f"skelanon.{p}" for f in FOLDERS for p in [f, *(f"{f}.{s}" for s in find_packages(f))]],
     package_dir={f"skelanon.{f}": f for f in FOLDERS},
     package_data={
-        "skelanon.configs": ["*.yaml"],
+        "skelanon.configs": ["*.yaml", "train/*.yaml"],
         "skelanon.export": ["*.onnx"],
         **{f"skelanon.{f}": ["py.typed"] for f in ("sensors", "stream", "train", "cli")},
     },

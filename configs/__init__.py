@@ -3,14 +3,24 @@
 from .errors import ConfigError
 from .loader import check, load_settings
 from .schema import NodeSettings, PublishSettings, ReplaySettings, SensorSettings, SyntheticSettings
+from .training import AdversarialRun, AutoEncoderRun, ClassifierRun, EnsembleRun, TrainingRun
+from .training_loader import load_training_run, resolved_yaml, shipped_runs
 
 __all__ = [
+    "AdversarialRun",
+    "AutoEncoderRun",
+    "ClassifierRun",
     "ConfigError",
+    "EnsembleRun",
     "NodeSettings",
     "PublishSettings",
     "ReplaySettings",
     "SensorSettings",
     "SyntheticSettings",
+    "TrainingRun",
     "check",
     "load_settings",
+    "load_training_run",
+    "resolved_yaml",
+    "shipped_runs",
 ]

@@ -4,10 +4,11 @@ import csv
 import queue
 import re
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgpack  # type: ignore[import-untyped]
 import numpy as np
@@ -24,6 +25,9 @@ from skelanon.sensors.joints import INDEX, JOINT_NAMES, PARENTS
 from skelanon.sensors.ntu import read_skeleton, skeleton_files
 from skelanon.stream.node import Node
 from skelanon.stream.subscriber import Event, Subscriber
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -307,3 +311,29 @@ def _azure_kinect(path: Path) -> Floats:
         rows = list(csv.DictReader(file, delimiter=";"))
     values = [[[float(row[f"{name} ({axis})"]) for axis in "xyz"] for name in names] for row in rows]
     return (np.array(values) * (-1, -1, 1) / 1000).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def fill_by_rule() -> "Callable[[nn.Module], None]":
+    """Fills a network's weights as the reference networks' were: each tensor by its name."""
+    torch = pytest.importorskip("torch", reason="needs skelanon[train]")
+
+    def fill(network: "nn.Module") -> None:
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.as_tensor(_by_rule(name, tuple(tensor.shape))))
+
+    return fill
+
+
+def _by_rule(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    z = np.asarray(np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape))
+    if name.endswith(".running_var"):
+        return np.abs(z) * 0.5 + 0.5
+    if name.endswith(".running_mean"):
+        return z * 0.1
+    if name.endswith(".weight") and z.ndim == 1:
+        return 1 + 0.1 * z
+    if name.endswith("bias"):
+        return z * 0.05
+    return z / np.sqrt(np.prod(shape[1:])) if z.ndim > 1 else z * 0.1

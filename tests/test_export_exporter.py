@@ -163,8 +163,8 @@ SCRIPT = """
 import sys
 from skelanon.export.exporter import export_bundle
 from skelanon.export.manifest import Manifest
-from skelanon.train.normalise import Normalised
-from skelanon.train.residual import ResidualMlp
+from skelanon.train.anonymizers.normalise import Normalised
+from skelanon.train.anonymizers.residual import ResidualMlp
 from skelanon.train.samples import random_samples
 import torch
 torch.manual_seed(0)

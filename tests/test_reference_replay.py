@@ -105,8 +105,8 @@ def test_the_swapped_clips_equal_the_same_network_in_order_of_appearance(
     tmp_path: Path,
 ) -> None:
     torch = pytest.importorskip("torch")
-    from skelanon.train.normalise import prenormalise
-    from skelanon.train.residual import load_reference_checkpoint
+    from skelanon.train.anonymizers.normalise import prenormalise
+    from skelanon.train.anonymizers.residual import load_reference_checkpoint
 
     network = load_reference_checkpoint(reference / "pretrained_resnet.pt").eval()
     for name in sorted(SWAPPED):

@@ -14,12 +14,12 @@ from skelanon.export.bundle import default_bundle_path, read_bundle
 from skelanon.export.errors import BundleError
 from skelanon.export.manifest import Axes
 from skelanon.export.ort_cpu import OnnxRuntimeCpu
+from skelanon.train.anonymizers.module import StreamModule
+from skelanon.train.anonymizers.normalise import Normalised
+from skelanon.train.anonymizers.residual import ResidualBlocks, ResidualMlp, load_reference_checkpoint
+from skelanon.train.anonymizers.template import Template
 from skelanon.train.build import build_template
-from skelanon.train.module import StreamModule
-from skelanon.train.normalise import Normalised
-from skelanon.train.residual import ResidualBlocks, ResidualMlp, load_reference_checkpoint
 from skelanon.train.samples import random_samples
-from skelanon.train.template import Template
 
 
 def trained_mlp(axes: Axes, bodies: int) -> Normalised:

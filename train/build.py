@@ -10,11 +10,11 @@ from skelanon.export.exporter import export_bundle
 from skelanon.export.manifest import Axes, Manifest
 from skelanon.sensors.body import REFERENCE_STATURE_M
 
-from .module import StreamModule
-from .normalise import Normalised
-from .residual import load_reference_checkpoint
+from .anonymizers.module import StreamModule
+from .anonymizers.normalise import Normalised
+from .anonymizers.residual import load_reference_checkpoint
+from .anonymizers.template import Template, TemplateRoot
 from .samples import random_samples
-from .template import Template, TemplateRoot
 
 PARITY_TOLERANCE_M: Final = 1e-5
 

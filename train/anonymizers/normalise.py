@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from skelanon.export.manifest import Axes
 from skelanon.sensors.joints import INDEX, JOINTS
+from skelanon.train.data.clips import repeat_to_fill
 
 from .kinematics import constant
 from .module import StreamModule
@@ -128,22 +129,13 @@ def prenormalise(clips: NDArray[np.float32]) -> NDArray[np.float32]:
     without its gaps. Then the normalisation. Same shape and type; an absent body stays zeros.
     """
     bodies = np.ascontiguousarray(clips.transpose(0, 4, 2, 3, 1))  # (N, M, T, V, C)
-    filled = np.stack([np.stack([_repeat_to_fill(body) for body in clip]) for clip in bodies])
+    filled = np.stack([np.stack([repeat_to_fill(body) for body in clip]) for clip in bodies])
     joints = torch.from_numpy(filled).transpose(1, 2)  # (N, T, M, V, C)
     present = joints.ne(0).any(-1).any(-1).float()
     missing = joints.eq(0).all(-1, keepdim=True)
     model = Normalised(nn.Identity(), 2 if joints.shape[2] > 1 else 1)
     normalised: NDArray[np.float32] = model.sequence(joints, present).masked_fill(missing, 0).numpy()
     return np.ascontiguousarray(normalised.transpose(0, 4, 1, 3, 2))
-
-
-def _repeat_to_fill(body: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(T, 25, 3) with missing frames to (T, 25, 3) without, as `prenormalise` says."""
-    seen = (body != 0).any(axis=(1, 2))
-    if not seen.any():
-        return body
-    recorded = body[: np.flatnonzero(seen)[-1] + 1] if seen[0] else body[seen]
-    return recorded[np.arange(len(body)) % len(recorded)]
 
 
 def _turn(rows: Tensor, rotation: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from skelanon.sensors.body import ancestor_matrix, bone_lengths, difference_matrix, rest_directions
 from skelanon.sensors.joints import BONES, INDEX, ROOT
+from skelanon.train.anonymizers.template import Template, TemplateRoot
 from skelanon.train.samples import random_samples
-from skelanon.train.template import Template, TemplateRoot
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skelanon.sensors.joints import JOINTS
-
-from .errors import CheckpointError
+from skelanon.train.errors import CheckpointError
 
 BLOCKS: Final = 10
 _FEATURES: Final[dict[int, Literal[1, 2]]] = {3 * JOINTS: 1, 6 * JOINTS: 2}

@@ -10,7 +10,7 @@ from torch import nn
 
 from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
 from skelanon.sensors.joints import INDEX
-from skelanon.train.normalise import MinimalRotation, Normalised, prenormalise
+from skelanon.train.anonymizers.normalise import MinimalRotation, Normalised, prenormalise
 from skelanon.train.samples import random_samples
 
 EYE = torch.eye(3)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from skelanon.sensors.joints import JOINTS
+from skelanon.train.anonymizers.residual import BLOCKS, ResidualBlocks, ResidualMlp, load_reference_checkpoint
 from skelanon.train.errors import CheckpointError
-from skelanon.train.residual import BLOCKS, ResidualBlocks, ResidualMlp, load_reference_checkpoint
 
 
 @pytest.mark.parametrize("bodies", [1, 2])

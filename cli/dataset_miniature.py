@@ -1,0 +1,32 @@
+"""`skelanon dataset miniature`: small data sets of made-up persons."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def miniature(
+    kind: Annotated[Literal["ntu", "etri"], typer.Argument(help="Whose files to imitate.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write: a new or an empty one.")],
+    subjects: Annotated[int, typer.Option(help="Persons.")] = 4,
+    actions: Annotated[int, typer.Option(help="Actions: wave, walk, sit, fall, stand.")] = 4,
+    views: Annotated[int, typer.Option(help="Cameras.")] = 3,
+    trials: Annotated[int, typer.Option(help="How often each person does each action.")] = 2,
+    frames: Annotated[int, typer.Option(help="Frames of a recording, 30 a second.")] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
+    malformed: Annotated[bool, typer.Option("--malformed", help="etri: add a recording that is cut off.")] = False,
+) -> None:
+    """Write made-up recordings, in the format of a real data set, to import and to train on."""
+    from skelanon.train.data.miniature import write_miniature_etri, write_miniature_ntu
+
+    if kind == "ntu" and malformed:
+        raise typer.BadParameter("--malformed is for etri")
+    size = {
+        "subjects": subjects, "actions": actions, "views": views, "trials": trials, "frames": frames, "seed": seed,
+    }  # fmt: skip
+    if kind == "ntu":
+        written = write_miniature_ntu(out, **size)
+    else:
+        written = write_miniature_etri(out, **size, malformed=malformed)
+    typer.echo(f"{out}: {written} recordings of {subjects} made-up persons")

@@ -1,0 +1,79 @@
+"""`skelanon train`: runs a training configuration, and shows how far it is."""
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from skelanon.train.trainer import Progress
+
+NEEDS_TRAIN = "{} is not installed: pip install 'skelanon[train]'"
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a run that comes with skelanon.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: trainer.epochs=5.")
+    ] = None,
+) -> None:
+    """Train a recognizer or an anonymizer, or go on where a run was broken off. Needs the `train` extra."""
+    from skelanon.configs.training_loader import load_training_run
+
+    run = load_training_run(config, overrides or ())
+    try:
+        from skelanon.train.trainer import train as train_run
+    except ImportError as error:
+        raise typer.BadParameter(NEEDS_TRAIN.format(error.name)) from error
+    with _Display() as display:
+        history = train_run(run, display.report)
+    if display.used or run.trainer.devices == 1:  # of several processes, the first
+        last = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items())
+        typer.echo(f"{run.out}: {last}")
+
+
+class _Display:
+    """A progress bar on a terminal, else a line for each epoch; starts with the first report."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._bar: tuple[Bar, TaskID] | None = None
+        self.used = False
+
+    def __enter__(self) -> "_Display":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def report(self, progress: "Progress") -> None:
+        """Show where the run stands; called in the training thread."""
+        if not self.used:
+            self._bar = self._start(progress.steps * progress.epochs)
+            self.used = True
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items())
+        if progress.finished:
+            self._line(f"epoch {progress.epoch}/{progress.epochs}  {shown}")
+        if self._bar:
+            bar, task = self._bar
+            done = progress.steps * (progress.epoch - 1) + progress.step
+            bar.update(task, completed=done, description=f"epoch {progress.epoch}/{progress.epochs}")
+
+    def _start(self, steps: int) -> "tuple[Bar, TaskID] | None":
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            return None
+        bar = self._stack.enter_context(Bar(console=console))
+        return bar, bar.add_task("", total=steps)
+
+    def _line(self, text: str) -> None:
+        if self._bar:
+            self._bar[0].console.print(text, highlight=False)
+        else:
+            typer.echo(text, err=True)

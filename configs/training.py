@@ -1,0 +1,290 @@
+"""Every setting of a training run, checked when it is loaded. A docstring line per field; nothing changes silently."""
+
+import os
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from .schema import Settings
+
+Network = Literal["ms_g3d", "ms_g3d_without_g3d", "shift_gcn", "agcn", "st_gcn", "ctr_gcn", "sgn"]
+Place = Annotated[str, StringConstraints(min_length=1)]
+"""A file, a folder or a column."""
+Value = Annotated[int, Field(ge=0)]
+"""Of a label; -1 stands for unknown."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+UNET_FRAMES = 16
+"""The U-Net halves a clip four times."""
+
+
+class SplitSettings(Settings):
+    """Which sequences train and which test, by one label column. A sequence whose value is unknown is in neither."""
+
+    by: Place
+    """The column: `view`, `subject`, `trial`, `setup`, `action`."""
+    test: list[Value] = Field(min_length=1)
+    """Values of the sequences that test."""
+    train: list[Value] | None = Field(default=None, min_length=1)
+    """Values of the sequences that train; all others where absent."""
+    modulo: int | None = Field(default=None, ge=2)
+    """Take the values modulo this number first: ETRI tests on subjects with 0 modulo 3."""
+
+    @field_validator("test", "train")
+    @classmethod
+    def _each_once(cls, values: list[int] | None) -> list[int] | None:
+        if values is not None and len(set(values)) < len(values):
+            raise ValueError(f"{values} holds a value twice")
+        return values
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        both = sorted(set(self.test) & set(self.train or []))
+        if both:
+            raise ValueError(f"`train` and `test` share {both}: a sequence must not do both")
+        largest = max(*self.test, *(self.train or []), 0)
+        if self.modulo is not None and largest >= self.modulo:
+            raise ValueError(f"`train` or `test` holds {largest}, which nothing is modulo {self.modulo}")
+        return self
+
+
+class DataSettings(Settings):
+    """The data, how it is split, and how a sequence of any length becomes a clip of a fixed one."""
+
+    folder: Place
+    """A folder that `skelanon dataset import` wrote."""
+    split: SplitSettings
+    """Training and test sequences."""
+    action: Place = "action"
+    """Label column of what recognizers must still tell."""
+    private: Place = "subject"
+    """Label column of what nobody must be able to tell."""
+    frames: int = Field(default=300, ge=4)
+    """T, the length of a clip."""
+    fit: Literal["repeat", "resample"] = "repeat"
+    """`repeat`: from the start again until the clip is full, as the paper does; `resample`: T frames, evenly spaced."""
+    bodies: Literal[1, 2] = 1
+    """P = M, bodies of a clip."""
+    choice: Literal["appearance", "motion_energy"] = "appearance"
+    """Which bodies: those that appear first, as the stream takes them, or those that move most, as the paper does."""
+
+    @model_validator(mode="after")
+    def _two_labels(self) -> Self:
+        if self.action == self.private:
+            raise ValueError(f"`action` and `private` are both {self.action!r}: what is told cannot be hidden")
+        return self
+
+
+class OptimizerSettings(Settings):
+    """How weights are changed."""
+
+    name: Literal["sgd", "adam"] = "sgd"
+    """SGD with momentum, or Adam."""
+    learning_rate: Positive
+    """At the start."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of SGD."""
+    nesterov: bool = True
+    """Of SGD."""
+    weight_decay: Weight = 0.0
+    """L2 penalty."""
+    milestones: list[int] = Field(default_factory=list)
+    """Epochs after which the learning rate is multiplied by `gamma`."""
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    """See `milestones`."""
+    warm_up_epochs: int = Field(default=0, ge=0)
+    """Epochs over which the learning rate grows linearly to `learning_rate`."""
+
+    @model_validator(mode="after")
+    def _schedule(self) -> Self:
+        steps = self.milestones
+        if any(later <= earlier for earlier, later in zip([0, *steps], steps, strict=False)):
+            raise ValueError(f"`milestones` is {steps}: must ascend from 1 on, each epoch once")
+        if steps and steps[0] < self.warm_up_epochs:
+            raise ValueError(
+                f"`milestones` starts at {steps[0]}, before the end of {self.warm_up_epochs} warm-up epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.name == "sgd" and self.nesterov and self.momentum == 0:
+            raise ValueError("`nesterov` needs `momentum`: set `nesterov: false`, or a momentum above 0")
+        return self
+
+
+class TrainerSettings(Settings):
+    """Length, seed and machine of a run."""
+
+    epochs: int = Field(ge=0)
+    """Passes over the training sequences; the last one is the result, nothing is selected on test data."""
+    batch_size: int = Field(ge=1)
+    """Clips (for the auto-encoder's pre-training: frames) of one step, over all devices together."""
+    seed: int = Field(default=0, ge=0)
+    """Decides first weights, order and whatever else is random."""
+    test_every: int = Field(default=1, ge=1)
+    """Epochs between evaluations on the test sequences; the last epoch is always evaluated."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs."""
+    devices: int = Field(default=1, ge=1)
+    """Processes, one for each device; more than one train data-parallel."""
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    """Of the networks' arithmetic; losses are float32."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that load clips, for each device."""
+
+    @model_validator(mode="after")
+    def _fits_the_machine(self) -> Self:
+        if self.batch_size < self.devices:
+            raise ValueError(f"`batch_size` is {self.batch_size}: must be `devices`, {self.devices}, or more")
+        if (self.accelerator, self.precision) == ("cpu", "16-mixed"):
+            raise ValueError("`precision: 16-mixed` needs a GPU: take bf16-mixed or 32-true on the CPU")
+        return self
+
+
+class NetworkSettings(Settings):
+    """A classifier's architecture."""
+
+    name: Network
+    """The architecture."""
+    weights: Place | None = None
+    """A public state dict to start from; with `epochs: 0` it becomes a run of its own, unchanged."""
+
+
+class AnonymizerSettings(Settings):
+    """An anonymizer's architecture."""
+
+    kind: Literal["residual", "auto_encoder", "unet"]
+    """The paper's three; `unet` cannot be streamed."""
+    form: Literal["paper", "code"] = "paper"
+    """As the paper words it (residual: two layers, the identity when new) or as the public code has it."""
+    weights: Place | None = None
+    """Run of an auto-encoder's pre-training: its weights are the start, and its encoder stays as it is."""
+
+    @model_validator(mode="after")
+    def _only_auto_encoders_are_pre_trained(self) -> Self:
+        if self.weights is not None and self.kind != "auto_encoder":
+            raise ValueError(f"`weights` is for `kind: auto_encoder`, not for {self.kind}")
+        return self
+
+
+class _Run(Settings):
+    """What every run has."""
+
+    out: Place
+    """Folder of the run: checkpoints, resolved settings, fingerprint of the data, metrics."""
+    data: DataSettings
+    """Data."""
+    trainer: TrainerSettings
+    """Length, seed, machine."""
+
+
+class ClassifierRun(_Run):
+    """Trains a recognizer of one label on raw skeletons."""
+
+    task: Literal["classifier"]
+    """What is trained."""
+    label: Literal["action", "private"]
+    """Which of the data's two labels."""
+    network: NetworkSettings
+    """Architecture."""
+    optimizer: OptimizerSettings
+    """SGD or Adam."""
+
+    @model_validator(mode="after")
+    def _can_be_learnt(self) -> Self:
+        if self.network.name == "shift_gcn" and self.data.frames % 4:
+            raise ValueError(f"`data.frames` is {self.data.frames}: shift_gcn halves clips twice, take a multiple of 4")
+        column = self.data.action if self.label == "action" else self.data.private
+        if column == self.data.split.by:
+            raise ValueError(f"`data.split.by` is {column!r}, the label itself: no class would both train and test")
+        return self
+
+
+class AutoEncoderRun(_Run):
+    """Pre-trains the auto-encoder to give back single frames."""
+
+    task: Literal["auto_encoder"]
+    """What is trained."""
+    anonymizer: AnonymizerSettings
+    """Architecture; `kind` must be `auto_encoder`."""
+    optimizer: OptimizerSettings
+    """SGD or Adam."""
+
+    @model_validator(mode="after")
+    def _is_auto_encoder(self) -> Self:
+        if self.anonymizer.kind != "auto_encoder" or self.anonymizer.weights is not None:
+            raise ValueError("pre-training is for `anonymizer.kind: auto_encoder`, without `anonymizer.weights`")
+        return self
+
+
+class ObjectiveSettings(Settings):
+    """Equation 1: CE(action) - alpha * H(private) + beta * ||x - f(x)||^2."""
+
+    alpha: Weight
+    """Weight of privacy."""
+    beta: Weight
+    """Weight of the distance to the raw skeleton."""
+    reduction: Literal["masked", "reference"] = "masked"
+    """Mean of the distance over the bodies that are there, or, as the public code does, over absent ones too."""
+    privacy: Literal["entropy", "kl_to_prior"] = "entropy"
+    """Maximise the entropy, or minimise KL(private prediction || prior of the training labels)."""
+
+
+class _AnonymizerRun(_Run):
+    """What both algorithms have."""
+
+    anonymizer: AnonymizerSettings
+    """Architecture."""
+    objective: ObjectiveSettings
+    """What is minimised."""
+    optimizer: OptimizerSettings
+    """Of the anonymizer."""
+    action: list[Place] = Field(min_length=1)
+    """Runs of the action recognizers that stay fixed."""
+    private: list[Place] = Field(min_length=1)
+    """Runs of the privacy classifiers."""
+
+    @model_validator(mode="after")
+    def _is_no_run_that_it_reads(self) -> Self:
+        read = [*self.action, *self.private, *([self.anonymizer.weights] if self.anonymizer.weights else [])]
+        if os.path.normpath(self.out) in map(os.path.normpath, read):
+            raise ValueError(f"`out` is {self.out!r}, a run that this one reads: take another folder")
+        return self
+
+    @model_validator(mode="after")
+    def _fills_the_unet(self) -> Self:
+        if self.anonymizer.kind == "unet" and self.data.frames < UNET_FRAMES:
+            raise ValueError(f"`data.frames` is {self.data.frames}: the U-Net needs {UNET_FRAMES} or more")
+        return self
+
+
+class AdversarialRun(_AnonymizerRun):
+    """Algorithm 1: anonymizer against a privacy classifier that goes on learning."""
+
+    task: Literal["adversarial"]
+    """What is trained."""
+    private_optimizer: OptimizerSettings
+    """Of the privacy classifier."""
+    k: int = Field(default=1, ge=1)
+    """Minimisation steps for each maximisation step."""
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if len(self.action) != 1 or len(self.private) != 1:
+            raise ValueError(
+                "adversarial training takes one run in `action` and one in `private`; see `task: ensemble`"
+            )
+        return self
+
+
+class EnsembleRun(_AnonymizerRun):
+    """Algorithm 2: anonymizer against fixed ensembles."""
+
+    task: Literal["ensemble"]
+    """What is trained."""
+
+
+TrainingRun = Annotated[ClassifierRun | AutoEncoderRun | AdversarialRun | EnsembleRun, Field(discriminator="task")]
+"""Any run."""

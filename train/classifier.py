@@ -1,0 +1,51 @@
+"""Pre-training of a recognizer on raw skeletons, normalised as every anonymizer of the paper sees them."""
+
+from typing import Literal
+
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from skelanon.configs.training import ClassifierRun
+
+from .anonymizers.normalise import Normalised
+from .anonymizers.whole_clip import as_clips
+from .data.clips import Batch
+from .data.splits import Split, classes_of
+from .data.store import SkeletonDataset
+from .networks import create_network
+from .task import Learner, Sums, Task, top_k
+from .weights import load_weights
+
+
+class ClassifierTask(Task):
+    """Cross-entropy of one label."""
+
+    def __init__(self, run: ClassifierRun, dataset: SkeletonDataset, parts: Split) -> None:
+        self._label: Literal["action", "private"] = run.label
+        column = run.data.action if run.label == "action" else run.data.private
+        self.classes = {run.label: classes_of(dataset, column, parts, f"data.{run.label}")}
+        network = create_network(run.network.name, len(self.classes[run.label]), run.data.bodies)
+        if run.network.weights is not None:
+            load_weights(network, run.network.weights)
+        self.learners = {"classifier": Learner(network, run.optimizer)}
+        self._normalise = Normalised(nn.Identity(), run.data.bodies)
+
+    def setup(self, fabric: Fabric) -> None:
+        super().setup(fabric)
+        self._normalise.to(fabric.device)
+
+    def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
+        loss = cross_entropy(self._logits(batch), batch.targets[:, 0])
+        self.learners["classifier"].step(loss)
+        return {"loss": loss.detach()}
+
+    def measure(self, batch: Batch) -> Sums:
+        logits, wanted = self._logits(batch), batch.targets[:, 0]
+        loss = cross_entropy(logits, wanted, reduction="sum")
+        return {"test_loss": (loss, len(wanted)), **top_k(logits, wanted, self._label)}
+
+    def _logits(self, batch: Batch) -> Tensor:
+        clips = as_clips(self._normalise.sequence(batch.joints, batch.present))
+        logits: Tensor = self.learners["classifier"].wrapped(clips)
+        return logits

@@ -1,0 +1,63 @@
+"""What every importer gives: its items of work, and the sequences that each item holds."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelanon.sensors.joints import JOINTS
+
+LabelType = Literal["int", "float"]
+
+
+class Skipped(Exception):  # noqa: N818 - not an error: the summary counts it
+    """An item, or one of its sequences, is left out; the message is the reason, the same words for the same cause."""
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class ImportedSequence:
+    """One sequence as it is stored: raw, and therefore not shown.
+
+    joints: (T, M, 25, 3) float32, metres, camera axes, zeros where a body is not there, bodies by first appearance.
+    tracking: (T, M, 25) uint8, 0 not tracked, 1 inferred, 2 tracked.
+    labels: a value for each of the importer's columns; -1 (NaN for floats) where unknown.
+    """
+
+    joints: NDArray[np.float32]
+    tracking: NDArray[np.uint8]
+    labels: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What one item held: its sequences, and why others of it were left out."""
+
+    sequences: Sequence[ImportedSequence]
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+class Importer(ABC):
+    """Reads one kind of distribution. Made once with the folder, then sent to worker processes: it must pickle."""
+
+    kind: ClassVar[str]
+    licence: ClassVar[str]
+    rate_hz: ClassVar[float]
+    columns: ClassVar[dict[str, LabelType]]
+    names: ClassVar[dict[str, dict[int, str]]] = {}
+    measured: tuple[bool, ...] = (True,) * JOINTS
+
+    def __init__(self, folder: Path) -> None:
+        """Check that the folder is such a distribution, and read what labels all of it. Raises DataError."""
+        self.folder = folder
+
+    @abstractmethod
+    def items(self) -> list[str]:
+        """Names of the items of work (files below `folder`, or keys), always in the same order. Raises DataError."""
+
+    @abstractmethod
+    def read(self, item: str) -> Contents:
+        """The sequences of an item, in whichever process. Raises Skipped, or DataError where the item is malformed."""

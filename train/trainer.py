@@ -1,0 +1,243 @@
+"""Runs the epochs of any task, on a CPU, a GPU or several, and keeps what is needed to go on after a break.
+
+Everything random in an epoch follows from the seed and the epoch's number. A run that was killed goes on from its last
+whole epoch, and on a CPU ends with the weights of one that was not.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Final, cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.tensorboard import SummaryWriter
+
+from skelanon.configs.training import (
+    AdversarialRun,
+    AutoEncoderRun,
+    ClassifierRun,
+    EnsembleRun,
+    TrainerSettings,
+    TrainingRun,
+)
+
+from .adversarial import AdversarialTask
+from .auto_encoder_pretraining import AutoEncoderTask
+from .checkpoint import Checkpoint, DataRecord, RunFolder, load_state
+from .classifier import ClassifierTask
+from .data.clips import Batch, EpochBatches, OrderedBatches
+from .data.splits import Split, split
+from .data.store import SkeletonDataset
+from .ensemble import EnsembleTask
+from .errors import TrainingError
+from .task import Task
+
+Metrics = dict[str, float]
+
+_TEST_BATCH: Final = 4
+"""Clips of a test batch for each clip of a training batch: without gradients there is room for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands, after each step and each epoch.
+
+    epoch: the epoch that runs, from 1, of `epochs`. step: steps done in it, of `steps`. metrics: the losses of the
+    last step, or, where `step` is `steps` and `finished` is true, of the epoch.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    metrics: Metrics
+    finished: bool = False
+
+
+def train(run: TrainingRun, report: Callable[[Progress], None] = lambda _: None) -> list[Metrics]:
+    """Train what a run's settings say, or go on where it was broken off; returns the metrics of each epoch.
+
+    report: called in the training process of rank 0. Raises DataError, CheckpointError, TrainingError.
+    """
+    fabric = _fabric(run.trainer)
+    torch.manual_seed(run.trainer.seed)
+    dataset = SkeletonDataset(run.data.folder)
+    parts = split(dataset, run.data.split)
+    task = create_task(run, dataset, parts)
+    folder = RunFolder(run.out)
+    if fabric.is_global_zero:
+        folder.begin(run, _record(dataset, parts, task))
+    fabric.barrier()
+    trainer = _Trainer(fabric, run.trainer, task, folder, report)
+    return trainer.fit(task.clips(dataset, parts.train, run.data), task.clips(dataset, parts.test, run.data))
+
+
+def create_task(run: TrainingRun, dataset: SkeletonDataset, parts: Split) -> Task:
+    """The task of a run, its first weights decided by torch's random state."""
+    match run:
+        case ClassifierRun():
+            return ClassifierTask(run, dataset, parts)
+        case AutoEncoderRun():
+            return AutoEncoderTask(run)
+        case AdversarialRun():
+            return AdversarialTask(run, dataset, parts)
+        case EnsembleRun():
+            return EnsembleTask(run, dataset, parts)
+
+
+def _fabric(settings: TrainerSettings) -> Fabric:
+    accelerator = settings.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and torch.cuda.device_count() < settings.devices:
+        raise TrainingError(
+            f"`trainer.devices` is {settings.devices}, but torch sees {torch.cuda.device_count()} CUDA devices"
+        )
+    if settings.batch_size % settings.devices:
+        raise TrainingError(
+            f"`trainer.batch_size` is {settings.batch_size}: it must be a multiple of {settings.devices} devices"
+        )
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=settings.devices,
+        strategy="ddp" if settings.devices > 1 else "auto",
+        precision=settings.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def _record(dataset: SkeletonDataset, parts: Split, task: Task) -> DataRecord:
+    return DataRecord(
+        fingerprint=dataset.info.fingerprint,
+        licence=dataset.info.licence,
+        train=len(parts.train),
+        test=len(parts.test),
+        classes=task.classes,
+    )
+
+
+class _Trainer:
+    """The loop over epochs, the same for every task."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        settings: TrainerSettings,
+        task: Task,
+        folder: RunFolder,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._fabric, self._settings, self._task, self._folder = fabric, settings, task, folder
+        self._report = report if fabric.is_global_zero else lambda _: None
+        self._history: list[Metrics] = []
+        task.setup(fabric)
+
+    def fit(self, train: Dataset[Batch], test: Dataset[Batch]) -> list[Metrics]:
+        """All epochs that are not done yet, each followed by a checkpoint. Returns the metrics of all."""
+        settings, place = self._settings, (self._fabric.global_rank, self._fabric.world_size)
+        order = EpochBatches(_length(train), settings.batch_size, settings.seed, *place)
+        test_order = OrderedBatches(_length(test), max(1, settings.batch_size * _TEST_BATCH // place[1]), *place)
+        train_batches, test_batches = self._loader(train, order), self._loader(test, test_order)
+        done = self._resume()
+        with ExitStack() as stack:
+            board = stack.enter_context(self._board(done)) if self._fabric.is_global_zero else None
+            if not settings.epochs and not self._history:
+                self._history.append({"epoch": 0, **self._test(test_batches)})
+                self._save(0)
+            for epoch in range(done, settings.epochs):
+                order.epoch = epoch
+                metrics = self._epoch(epoch, train_batches, len(order))
+                if (epoch + 1) % settings.test_every == 0 or epoch + 1 == settings.epochs:
+                    metrics |= self._test(test_batches)
+                self._history.append({"epoch": epoch + 1, **metrics})
+                self._save(epoch + 1)
+                for name, value in metrics.items() if board else ():
+                    board.add_scalar(name, value, epoch + 1)  # type: ignore[union-attr]
+                self._report(Progress(epoch + 1, settings.epochs, len(order), len(order), metrics, finished=True))
+        return self._history
+
+    def _loader(self, clips: Dataset[Batch], order: EpochBatches | OrderedBatches) -> Iterable[Batch]:
+        workers = self._settings.workers
+        loader = DataLoader(clips, batch_sampler=order, num_workers=workers, persistent_workers=workers > 0)
+        return cast(Iterable[Batch], self._fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+
+    @contextmanager
+    def _board(self, done: int) -> Iterator[SummaryWriter]:
+        board = SummaryWriter(str(self._folder.path / "tensorboard"), purge_step=done + 1)
+        with closing(board):
+            yield board
+
+    def _resume(self) -> int:
+        """Take up the newest checkpoint, and return how many epochs it has behind it."""
+        checkpoint = self._folder.load()
+        if checkpoint is None:
+            return 0
+        for name, learner in self._task.learners.items():
+            load_state(learner.network, checkpoint.modules.get(name, {}), f"the checkpoint of {self._folder.path}")
+            learner.optimizer.load_state_dict(checkpoint.optimizers[name])
+        self._history = checkpoint.history
+        return checkpoint.epoch
+
+    def _epoch(self, epoch: int, batches: Iterable[Batch], steps: int) -> Metrics:
+        """Train an epoch; returns the means of its losses."""
+        torch.manual_seed(_seed(self._settings.seed, epoch, self._fabric.global_rank))
+        self._task.train()
+        for learner in self._task.learners.values():
+            learner.begin_epoch(epoch)
+        sums: dict[str, list[float]] = {}
+        for step, batch in enumerate(batches):
+            losses = {name: float(value) for name, value in self._task.step(batch, epoch * steps + step).items()}
+            self._check_finite(losses, epoch, step)
+            for name, value in losses.items():
+                sums.setdefault(name, []).append(value)
+            self._report(Progress(epoch + 1, self._settings.epochs, step + 1, steps, losses))
+        return {name: math.fsum(values) / len(values) for name, values in sums.items()}
+
+    def _check_finite(self, losses: Metrics, epoch: int, step: int) -> None:
+        strange = [name for name, value in losses.items() if not math.isfinite(value)]
+        if strange:
+            raise TrainingError(
+                f"training has diverged: {', '.join(strange)} is not finite in epoch {epoch + 1}, step {step + 1}; "
+                f"lower `optimizer.learning_rate`; {self._folder.path} holds the {epoch} epochs before"
+            )
+
+    @torch.no_grad()
+    def _test(self, batches: Iterable[Batch]) -> Metrics:
+        """Metrics of the test sequences, over all processes."""
+        for learner in self._task.learners.values():
+            learner.wrapped.eval()
+        totals: dict[str, Tensor] = {}
+        for batch in batches:
+            for name, (value, count) in self._task.measure(batch).items():
+                total = torch.stack([value.detach().double(), value.new_tensor(count, dtype=torch.float64)])
+                totals[name] = totals[name] + total if name in totals else total
+        reduced = {name: self._fabric.all_reduce(total, reduce_op="sum") for name, total in totals.items()}
+        return {name: float(total[0] / total[1]) for name, total in reduced.items()}  # type: ignore[index]
+
+    def _save(self, epoch: int) -> None:
+        learners = self._task.learners
+        if self._fabric.is_global_zero:
+            self._folder.save(
+                Checkpoint(
+                    epoch=epoch,
+                    modules={name: learner.network.state_dict() for name, learner in learners.items()},
+                    optimizers={name: learner.optimizer.state_dict() for name, learner in learners.items()},
+                    history=self._history,
+                )
+            )
+        self._fabric.barrier()
+
+
+def _seed(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _length(clips: Dataset[Batch]) -> int:
+    return len(clips)  # type: ignore[arg-type]
