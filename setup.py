@@ -7,6 +7,7 @@ FOLDERS = ["configs", "sensors", "export", "stream", "train", "cli"]
 setup(
     packages=[f"skelanon.{p}" for f in FOLDERS for p in [f, *(f"{f}.{s}" for s in find_packages(f))]],
     package_dir={f"skelanon.{f}": f for f in FOLDERS},
+    include_package_data=False,  # what is named below; else setuptools takes configs/train for a package and warns
     package_data={
         "skelanon.configs": ["*.yaml", "train/*.yaml"],
         "skelanon.export": ["*.onnx"],

@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from . import bench, keys, offline, run, watch
+from . import bench, dataset, evaluate, keys, offline, run, train, watch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,11 +22,14 @@ for name, command, panel in (
     ("replay", run.replay, "Stream"),
     ("subscribe", watch.subscribe, "Stream"),
     ("bench", bench.bench, "Stream"),
+    ("train", train.train, "Offline"),
+    ("evaluate", evaluate.evaluate, "Offline"),
     ("export", offline.export, "Offline"),
     ("inspect", offline.inspect, "Offline"),
 ):
     app.command(name, rich_help_panel=panel)(command)
 app.add_typer(keys.app, name="keys", rich_help_panel="Stream")
+app.add_typer(dataset.app, name="dataset", rich_help_panel="Offline")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import typer
 
 def export(
     out: Annotated[Path, typer.Option(help="The bundle to write.")],
+    run: Annotated[Path | None, typer.Argument(help="Folder of a run of `skelanon train`; otherwise Template.")] = None,
     root: Annotated[
         Literal["foot_anchored", "body_centred", "keep"] | None,
         typer.Option(help="Template: what becomes of the body's place.", show_default="foot_anchored"),
@@ -17,20 +18,25 @@ def export(
     ] = None,
     axes: Annotated[
         Literal["camera", "normalised"] | None,
-        typer.Option(help="Residual: axes of the published joints.", show_default="normalised"),
+        typer.Option(help="Any but Template: axes of the published joints.", show_default="normalised"),
     ] = None,
 ) -> None:
-    """Write a bundle: the Template anonymizer, or the Residual one of a public checkpoint. Needs the `train` extra."""
+    """Write a bundle: of a run, of the public residual checkpoint, or of Template. Needs the `train` extra."""
     try:
-        from skelanon.train.build import build_reference_residual, build_template
+        from skelanon.train import build
     except ImportError as error:
         raise typer.BadParameter(f"{error.name} is not installed: pip install 'skelanon[train]'") from error
-    if (axes if reference_checkpoint is None else root) is not None:
-        raise typer.BadParameter("--root is for the Template anonymizer, --axes for that of --reference-checkpoint")
-    if reference_checkpoint is None:
-        bundle = build_template(out, root or "foot_anchored")
+    if run is not None and reference_checkpoint is not None:
+        raise typer.BadParameter("give a run or --reference-checkpoint, not both")
+    template = run is None and reference_checkpoint is None
+    if (axes if template else root) is not None:
+        raise typer.BadParameter("--root is for Template, --axes for the others")
+    if run is not None:
+        bundle = build.build_trained(run, out, axes or "normalised")
+    elif reference_checkpoint is not None:
+        bundle = build.build_reference_residual(reference_checkpoint, out, axes or "normalised")
     else:
-        bundle = build_reference_residual(reference_checkpoint, out, axes or "normalised")
+        bundle = build.build_template(out, root or "foot_anchored")
     typer.echo(f"{out}: {bundle.manifest.name}, sha256 {bundle.sha256}")
 
 

@@ -1,5 +1,6 @@
 """`skelanon train`: runs a training configuration, and shows how far it is."""
 
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,14 +26,25 @@ def train(
 
     run = load_training_run(config, overrides or ())
     try:
+        from skelanon.train.errors import CheckpointError, DataError, TrainingError
         from skelanon.train.trainer import train as train_run
     except ImportError as error:
         raise typer.BadParameter(NEEDS_TRAIN.format(error.name)) from error
-    with _Display() as display:
-        history = train_run(run, display.report)
-    if display.used or run.trainer.devices == 1:  # of several processes, the first
+    try:
+        with _Display() as display:
+            history = train_run(run, display.report)
+    except (CheckpointError, DataError, TrainingError) as error:
+        if _is_first_process():
+            raise
+        raise typer.Exit(2) from error  # the first process says why
+    if _is_first_process():
         last = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items())
         typer.echo(f"{run.out}: {last}")
+
+
+def _is_first_process() -> bool:
+    """Of those that train together; the variable is not set before the first has started the others."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 class _Display:

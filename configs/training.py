@@ -226,6 +226,8 @@ class ObjectiveSettings(Settings):
     """Weight of privacy."""
     beta: Weight
     """Weight of the distance to the raw skeleton."""
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Of the whole. v1's code minimises 1 / beta of it, to which its learning rates belong."""
     reduction: Literal["masked", "reference"] = "masked"
     """Mean of the distance over the bodies that are there, or, as the public code does, over absent ones too."""
     privacy: Literal["entropy", "kl_to_prior"] = "entropy"

@@ -42,7 +42,7 @@ def shipped_runs() -> list[str]:
 
 def resolved_yaml(run: TrainingRun) -> str:
     """All settings of a run, defaults included, as YAML that loads to an equal run."""
-    return yaml.safe_dump(run.model_dump(), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(run.model_dump(), sort_keys=False)  # ASCII: PyYAML loses a lone U+0085 else
 
 
 def _extended(file: Path, above: tuple[Path, ...]) -> Tree:

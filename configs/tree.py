@@ -102,7 +102,8 @@ def _apply(tree: Tree, number: int, text: str) -> None:
         below = branch.setdefault(parent, {})
         if not isinstance(below, dict):
             raise ConfigError(f"override of `{shown}`: `{_shown(parent)}` holds a value, not settings")
-        branch[parent] = branch = below.copy()  # a YAML alias of it elsewhere stays as it is
+        branch[parent] = below.copy()  # a YAML alias of it elsewhere stays as it is
+        branch = branch[parent]
     branch[last] = value
 
 

@@ -4,12 +4,12 @@ Letters as the field uses them: N samples, C channels (x, y, z), T frames, V joi
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skelanon.sensors.joints import JOINTS
+from skelanon.sensors.joints import INDEX, JOINTS
 
 from .subscriber import ReceivedFrame
 
@@ -88,16 +88,21 @@ class Window:
         rings = [track.joints for track in self._tracks.values()]
         return self._in_order(np.stack(rings) if rings else np.zeros((0, self.length, JOINTS, 3), np.float32))
 
-    def nctvm(self, bodies: int = 2) -> Floats:
+    def nctvm(self, bodies: int = 2, fill: Literal["zeros", "repeat"] = "zeros") -> Floats:
         """(1, C, T, V, M) float32, M = `bodies`: the input of MS-G3D and Shift-GCN, oldest frame first.
 
-        The bodies in most of the frames come first, of equals the one seen last; zeros where there are fewer.
+        The bodies in most of the frames come first, of equals the one seen last, and then the one nearest the origin:
+        in normalised axes it carries them, as person 0 of a network's training clips does. Zeros where there are fewer.
+        fill: what stands for frames yet to come: zeros at the front, or the received frames from the oldest on, again
+        and again, as in the clips that networks are trained on with NTU RGB+D.
         """
         sample = np.zeros((1, 3, self.length, JOINTS, bodies), np.float32)
-        ranked = sorted(self._tracks.values(), key=lambda track: (-_frames_with(track), -track.last))
+        ranked = sorted(self._tracks.values(), key=_rank)
         for m, track in enumerate(ranked[:bodies]):
             # (1, T, V, C) -> (C, T, V)
             sample[0, ..., m] = self._in_order(track.joints[np.newaxis])[0].transpose(2, 0, 1)
+        if fill == "repeat" and len(self):
+            return sample[:, :, self.length - len(self) + np.arange(self.length) % len(self)]
         return sample
 
     def _follow(self, stream: str, epoch: int) -> None:
@@ -121,5 +126,6 @@ class Window:
         return np.roll(rings, -(self._pushed % self.length), axis=1)
 
 
-def _frames_with(track: _Track) -> int:
-    return int(track.joints.any(axis=(1, 2)).sum())
+def _rank(track: _Track) -> tuple[int, int, float]:
+    seen = track.joints[track.joints.any(axis=(1, 2))]  # (frames, V, C)
+    return -len(seen), -track.last, float(np.linalg.norm(seen[:, INDEX["SpineMid"]], axis=1).mean())

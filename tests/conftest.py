@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgpack  # type: ignore[import-untyped]
+import msgspec
 import numpy as np
 import pytest
 import zmq
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
+from skelanon.configs.training import TrainingRun
 from skelanon.export.bundle import Bundle
 from skelanon.export.manifest import Manifest, Root
 from skelanon.export.runner import Floats, Runner
@@ -23,11 +26,14 @@ from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
 from skelanon.sensors.frame import BodyFrame
 from skelanon.sensors.joints import INDEX, JOINT_NAMES, PARENTS
 from skelanon.sensors.ntu import read_skeleton, skeleton_files
+from skelanon.sensors.population import Activity, population, skeleton_sequence
 from skelanon.stream.node import Node
 from skelanon.stream.subscriber import Event, Subscriber
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from skelanon.train.data.store import SkeletonDataset
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,13 +62,9 @@ class ScriptedRunner(Runner):
 
     def __init__(self, model: Callable[[Floats], Floats], *, bodies_per_sample: Literal[1, 2] = 1, root: Root) -> None:
         manifest = Manifest(
-            name="scripted",
-            anonymizer="scripted",
-            bodies_per_sample=bodies_per_sample,
-            axes="camera",
-            root=root,
+            name="scripted", anonymizer="scripted", bodies_per_sample=bodies_per_sample, axes="camera", root=root,
             parity_tolerance_m=1e-5,
-        )
+        )  # fmt: skip
         super().__init__(Bundle(manifest, "0" * 64, b""))
         self.model = model
         self.calls: list[tuple[list[int], list[bool], Floats, Floats]] = []
@@ -296,12 +298,9 @@ def _utd_mhad(folder: Path) -> Floats:
 
 
 _AZURE_NAMES = {
-    "SpineBase": "PELVIS",
-    "SpineMid": "SPINE_NAVEL",
-    "SpineShoulder": "SPINE_CHEST",
-    "HandTipLeft": "HANDTIP_LEFT",
-    "HandTipRight": "HANDTIP_RIGHT",
-}
+    "SpineBase": "PELVIS", "SpineMid": "SPINE_NAVEL", "SpineShoulder": "SPINE_CHEST",
+    "HandTipLeft": "HANDTIP_LEFT", "HandTipRight": "HANDTIP_RIGHT",
+}  # fmt: skip
 
 
 def _azure_kinect(path: Path) -> Floats:
@@ -311,6 +310,67 @@ def _azure_kinect(path: Path) -> Floats:
         rows = list(csv.DictReader(file, delimiter=";"))
     values = [[[float(row[f"{name} ({axis})"]) for axis in "xyz"] for name in names] for row in rows]
     return (np.array(values) * (-1, -1, 1) / 1000).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def write_dataset(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., SkeletonDataset]":
+    """Writes a data set of sequences, joints (T, M, 25, 3) and whole-number labels, into a folder of its own."""
+    store = pytest.importorskip("skelanon.train.data.store", reason="needs skelanon[train]")
+
+    def write(*sequences: tuple[Floats, dict[str, int]]) -> "SkeletonDataset":
+        folder = tmp_path_factory.mktemp("dataset")
+        rows = np.concatenate([joints.reshape(-1, 25, 3) for joints, _ in sequences])
+        frames, bodies = (np.array([joints.shape[axis] for joints, _ in sequences]) for axis in (0, 1))
+        start = np.cumsum(frames * bodies) - frames * bodies
+        labels: dict[str, Any] = {name: np.array([row[name] for _, row in sequences]) for name in sequences[0][1]}
+        np.save(folder / "joints.npy", rows)
+        np.save(folder / "tracking.npy", np.full(rows.shape[:2], 2, np.uint8))
+        np.savez(folder / "index.npz", start=start, frames=frames, bodies=bodies, **labels)
+        about = {"kind": "test", "licence": "-", "rate_hz": 30, "measured": (True,) * 25, "kept": len(frames)}
+        fingerprint = str(zlib.crc32(rows.tobytes()))
+        (folder / "dataset.json").write_bytes(msgspec.json.encode({**about, "fingerprint": fingerprint}))
+        return store.SkeletonDataset(folder)  # type: ignore[no-any-return]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def make_run(write_dataset: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrainingRun]:
+    """Makes settings of a run, changed, on a set that is learnt in seconds: 3 persons, 3 actions, 4 trials of each."""
+    pytest.importorskip("torch").set_num_threads(1)  # more would but wait for each other
+    persons, activities = population(0, 3), (Activity.WAVE, Activity.WALK, Activity.STAND)
+    labels = [{"subject": s, "action": a, "trial": t} for s in range(3) for a in range(3) for t in range(4)]
+    joints = (skeleton_sequence(persons[s], activities[a], 15, 12 + 4 * t, t) for s, a, t in map(dict.values, labels))
+    folder = write_dataset(*((body[:, None], row) for body, row in zip(joints, labels, strict=True))).folder
+    data = {"folder": str(folder), "split": {"by": "trial", "test": [3], "train": [0, 1]}, "frames": 16}
+    anonymizer = {"anonymizer": {"kind": "residual"}, "objective": {"alpha": 1.0, "beta": 10.0}}
+    of_task: dict[str, dict[str, Any]] = {
+        "classifier": {"label": "action", "network": {"name": "sgn"}},
+        "auto_encoder": {"anonymizer": {"kind": "auto_encoder"}},
+        "ensemble": anonymizer,
+        "adversarial": {**anonymizer, "private_optimizer": {"learning_rate": 0.01}},
+    }
+
+    def make(task: str = "classifier", **changes: Any) -> TrainingRun:
+        trainer = {"epochs": 4, "batch_size": 6, "accelerator": "cpu"}
+        tree = {"task": task, "data": data, "trainer": trainer, "optimizer": {"learning_rate": 0.01}, **of_task[task]}
+        for key, value in ({"out": str(tmp_path_factory.mktemp("runs") / task)} | changes).items():
+            tree[key] = {**tree.get(key, {}), **value} if isinstance(value, dict) else value
+        return TypeAdapter[TrainingRun](TrainingRun).validate_python(tree)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def classifiers(make_run: Callable[..., TrainingRun]) -> dict[str, str]:
+    """Folders of SGNs: `action` and `private` have learnt, `action2` and `private2` have but begun."""
+    train = pytest.importorskip("skelanon.train.trainer").train
+    adam, out = {"name": "adam", "learning_rate": 0.001}, {}
+    for name, epochs in {"action": 12, "private": 12, "action2": 1, "private2": 1}.items():
+        trainer = {"epochs": epochs, "batch_size": 3, "test_every": epochs, "seed": epochs}
+        train(run := make_run(label=name.strip("2"), trainer=trainer, optimizer=adam))
+        out[name] = run.out
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Real recordings through the real daemon and sockets give what the authors' own code gives."""
 
+import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +14,7 @@ from skelanon.sensors.motion_energy import two_bodies_by_motion_energy
 from skelanon.sensors.ntu import SkeletonRecording, read_skeleton, skeleton_files
 from skelanon.stream.node import Node, create_node
 from skelanon.stream.subscriber import ReceivedFrame, Subscriber
+from skelanon.stream.window import Window
 
 RunNode = Callable[[Callable[[], Node]], AbstractContextManager[Node]]
 
@@ -122,3 +124,50 @@ def test_the_swapped_clips_equal_the_same_network_in_order_of_appearance(
         for track in tracks.values():
             person = min(range(2), key=lambda m: np.abs(wanted[0, m] - track[0]).max())
             assert max(np.abs(joints - wanted[number, person]).max() for number, joints in track.items()) <= 1e-4
+
+
+def clip_names(name: str) -> tuple[int, int]:
+    """Class numbers of action and person in an NTU file name."""
+    return int(name[17:20]) - 1, int(name[9:12]) - 1
+
+
+def test_actions_are_recognised_in_the_stream_and_persons_are_not(
+    data: Path,
+    reference: Path,
+    recordings: dict[str, SkeletonRecording],
+    reference_bundle: Path,
+    ipc: str,
+    run_node: RunNode,
+) -> None:
+    """The published Shift-GCN networks on windows of the published anonymizer's stream, and on raw clips offline."""
+    torch = pytest.importorskip("torch", reason="needs skelanon[train]")
+    from skelanon.train.anonymizers import prenormalise
+    from skelanon.train.networks import create_network
+    from skelanon.train.weights import load_weights
+
+    received = iter(replay(data / "ntu", reference_bundle, ipc, run_node))
+    streamed, raw = [], []
+    for recording in recordings.values():
+        window = Window(300)
+        for frame in itertools.islice(received, len(recording)):
+            window.push(frame)
+        streamed.append(window.nctvm(2, fill="repeat"))
+        bodies = two_bodies_by_motion_energy(recording)  # (M, T, V, C)
+        padded = np.zeros((1, 3, 300, 25, 2), np.float32)
+        padded[0, :, : bodies.shape[1]] = bodies.transpose(3, 1, 2, 0)[:, :300]
+        raw.append(prenormalise(padded))
+    wanted = np.array([clip_names(name) for name in recordings])
+    right = {}
+    for column, (label, classes, weights) in enumerate(
+        (("action", 60, "ntu_ShiftGCN_joint_xview.pt"), ("identity", 40, "ntu_experiment.pt"))
+    ):
+        network = create_network("shift_gcn", classes, 2)
+        load_weights(network, reference / weights)
+        network.eval()
+        for kind, clips in (("raw", raw), ("streamed", streamed)):
+            with torch.no_grad():
+                told = network(torch.from_numpy(np.concatenate(clips))).argmax(1).numpy()
+            right[label, kind] = int((told == wanted[:, column]).sum())
+    assert right == {
+        ("action", "raw"): 10, ("action", "streamed"): 10, ("identity", "raw"): 10, ("identity", "streamed"): 0
+    }  # fmt: skip

@@ -1,5 +1,6 @@
 """Windows: which frame and which body stand where, in both shapes."""
 
+import dataclasses
 import doctest
 
 import numpy as np
@@ -46,8 +47,8 @@ def test_nctvm_is_one_sample_of_channels_by_frames_by_joints_by_bodies() -> None
     sample = filled(3, *(frame(t, 4, 2) for t in range(5))).nctvm()
     assert sample.shape == (1, 3, 3, 25, 2)
     assert sample.dtype == np.float32
-    assert sample[0, 1, 2, 7, 0] == value(time=4, body=4, joint=7, channel=1)
-    assert sample[0, 2, 0, 24, 1] == value(time=2, body=2, joint=24, channel=2)
+    assert sample[0, 1, 2, 7, 0] == value(time=4, body=2, joint=7, channel=1)
+    assert sample[0, 2, 0, 24, 1] == value(time=2, body=4, joint=24, channel=2)
 
 
 def test_a_window_not_yet_full_begins_with_zeros() -> None:
@@ -91,6 +92,25 @@ def test_nctvm_takes_the_most_complete_bodies_then_the_newest() -> None:
     shown = [body for m in range(4) for body in last if (sample[0, 0, :, 0, m] == value(last[body], body, 0, 0)).any()]
     assert shown == [2, 3, 4, 5]
     np.testing.assert_array_equal(window.nctvm(), sample[..., :2])
+
+
+def test_of_equal_bodies_the_one_nearest_the_origin_comes_first() -> None:
+    for near, far in ((5, 9), (9, 5)):
+        window = Window(3)
+        for _ in range(3):
+            both = frame(0, 5, 9)
+            joints = np.stack([np.full((25, 3), 0.1 if body == near else 2.0, np.float32) for body in both.ids])
+            window.push(dataclasses.replace(both, joints=joints))
+        assert window.nctvm()[0, 0, 0, 0].tolist() == pytest.approx([0.1, 2.0]), (near, far)
+
+
+def test_frames_yet_to_come_can_be_filled_by_repeating() -> None:
+    window = filled(5, frame(0, 1), frame(1, 1))
+    wanted = np.stack([joints_of(t, 1) for t in (0, 1, 0, 1, 0)])
+    np.testing.assert_array_equal(window.nctvm(1, fill="repeat")[0, ..., 0].transpose(1, 2, 0), wanted)
+    full = filled(2, frame(0, 1), frame(1, 1), frame(2, 1))
+    np.testing.assert_array_equal(full.nctvm(fill="repeat"), full.nctvm())
+    np.testing.assert_array_equal(Window(4).nctvm(fill="repeat"), Window(4).nctvm())
 
 
 def test_what_is_handed_out_does_not_change_later() -> None:

@@ -3,18 +3,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-torch = pytest.importorskip("torch", reason="needs skelanon[train]")
+pytest.importorskip("torch", reason="needs skelanon[train]")
+
+import torch
 
 from skelanon.configs.training import DataSettings, SplitSettings
 from skelanon.train.anonymizers.normalise import Normalised
 from skelanon.train.data.clips import Clips, EpochBatches, Frames, OrderedBatches, clip
 from skelanon.train.data.splits import class_numbers, classes_of, split
-from skelanon.train.data.store import DatasetInfo, SkeletonDataset
+from skelanon.train.data.store import SkeletonDataset
 from skelanon.train.errors import DataError
 
 Write = Callable[..., SkeletonDataset]
@@ -35,28 +36,7 @@ def counted(frames: int, bodies: int = 1) -> NDArray[np.float32]:
 
 
 def places(joints: NDArray[np.float32], body: int = 0) -> list[int]:
-    return joints[:, body, 0, 0].astype(int).tolist()
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes a data set of (joints, labels)."""
-
-    def write_(*sequences: tuple[NDArray[np.float32], dict[str, int]]) -> SkeletonDataset:
-        rows = np.concatenate([joints.reshape(-1, 25, 3) for joints, _ in sequences])
-        frames, bodies = (np.array([joints.shape[axis] for joints, _ in sequences]) for axis in (0, 1))
-        start = np.cumsum(frames * bodies) - frames * bodies
-        labels = {name: np.array([row[name] for _, row in sequences], np.int64) for name in sequences[0][1]}
-        np.save(tmp_path / "joints.npy", rows)
-        np.save(tmp_path / "tracking.npy", np.full(rows.shape[:2], 2, np.uint8))
-        np.savez(tmp_path / "index.npz", start=start, frames=frames, bodies=bodies, **labels)
-        info = DatasetInfo(
-            kind="test", licence="-", rate_hz=30, measured=(True,) * 25, kept=len(sequences), fingerprint="0"
-        )
-        (tmp_path / "dataset.json").write_bytes(msgspec.json.encode(info))
-        return SkeletonDataset(tmp_path)
-
-    return write_
+    return [int(x) for x in joints[:, body, 0, 0]]
 
 
 def test_a_short_sequence_is_repeated_and_a_long_one_cut() -> None:
@@ -97,17 +77,17 @@ def test_bodies_are_chosen_by_appearance_or_by_motion() -> None:
     assert clip(joints, settings(bodies=2))[0, :, 0, 1].tolist() == [1, 3]
 
 
-def test_frames_come_with_the_first_frame_of_their_sequence(write: Write) -> None:
-    dataset = write((counted(3), {"trial": 1}), (counted(4) + 10, {"trial": 1}))
+def test_frames_come_with_the_first_frame_of_their_sequence(write_dataset: Write) -> None:
+    dataset = write_dataset((counted(3), {"trial": 1}), (counted(4) + 10, {"trial": 1}))
     frames = Frames(dataset, np.array([0, 1]), settings())
     found = [frames[index].joints[:, 0, 0, 0].int().tolist() for index in range(len(frames))]
     assert found == [[1, 1], [1, 2], [1, 3], [11, 11], [11, 12], [11, 13], [11, 14]]
 
 
-def test_a_clip_in_training_is_what_the_stream_computes_frame_by_frame(write: Write) -> None:
+def test_a_clip_in_training_is_what_the_stream_computes_frame_by_frame(write_dataset: Write) -> None:
     random = np.random.default_rng(0)
     joints = counted(8) + random.normal(0, 0.3, (8, 1, 25, 3)).astype(np.float32)
-    batch = Clips(write((joints, {"trial": 1})), np.array([0]), np.zeros((1, 1), np.int64), settings())[0]
+    batch = Clips(write_dataset((joints, {"trial": 1})), np.array([0]), np.zeros((1, 1), np.int64), settings())[0]
     model = Normalised(torch.nn.Identity(), 1)
     whole = model.sequence(batch.joints[None], batch.present[None])[0]
     state = torch.zeros(1, model.state_size)
@@ -116,8 +96,8 @@ def test_a_clip_in_training_is_what_the_stream_computes_frame_by_frame(write: Wr
         assert torch.allclose(anonymous[0], whole[frame], atol=1e-6)
 
 
-def test_the_split_is_by_values_or_their_remainder(write: Write) -> None:
-    dataset = write(*((counted(2), {"subject": subject}) for subject in (1, 2, 3, 6, -1)))
+def test_the_split_is_by_values_or_their_remainder(write_dataset: Write) -> None:
+    dataset = write_dataset(*((counted(2), {"subject": subject}) for subject in (1, 2, 3, 6, -1)))
     parts = split(dataset, SplitSettings(by="subject", test=[0], modulo=3))
     assert (parts.train.tolist(), parts.test.tolist()) == ([0, 1], [2, 3])
     parts = split(dataset, SplitSettings(by="subject", test=[1], train=[6]))
@@ -133,17 +113,17 @@ def test_the_split_is_by_values_or_their_remainder(write: Write) -> None:
     ],
 )
 def test_an_empty_split_and_an_unknown_column_are_errors(
-    write: Write, by: str, test: list[int], message: str
+    write_dataset: Write, by: str, test: list[int], message: str
 ) -> None:
-    dataset = write(*((counted(2), {"subject": subject, "action": 1}) for subject in (1, 2)))
+    dataset = write_dataset(*((counted(2), {"subject": subject, "action": 1}) for subject in (1, 2)))
     with pytest.raises(DataError, match=message):
         split(dataset, SplitSettings(by=by, test=test))
 
 
-def labelled(write: Write, *actions: int) -> SkeletonDataset:
+def labelled(write_dataset: Write, *actions: int) -> SkeletonDataset:
     """The last sequence tests."""
     last = len(actions) - 1
-    return write(*((counted(2), {"action": a, "trial": 2 if i == last else 1}) for i, a in enumerate(actions)))
+    return write_dataset(*((counted(2), {"action": a, "trial": 2 if i == last else 1}) for i, a in enumerate(actions)))
 
 
 @pytest.mark.parametrize(
@@ -154,14 +134,14 @@ def labelled(write: Write, *actions: int) -> SkeletonDataset:
         ((3, 3, 3), "`action` has the one value 3 in all training sequences"),
     ],
 )
-def test_labels_that_cannot_be_learned_are_errors(write: Write, actions: tuple[int, ...], message: str) -> None:
-    dataset = labelled(write, *actions)
+def test_labels_that_cannot_be_learned_are_errors(write_dataset: Write, actions: tuple[int, ...], message: str) -> None:
+    dataset = labelled(write_dataset, *actions)
     with pytest.raises(DataError, match=message):
         classes_of(dataset, "action", split(dataset, settings().split), "data.action")
 
 
-def test_class_numbers_follow_the_values_and_refuse_others(write: Write) -> None:
-    dataset = labelled(write, 9, 4, 9)
+def test_class_numbers_follow_the_values_and_refuse_others(write_dataset: Write) -> None:
+    dataset = labelled(write_dataset, 9, 4, 9)
     classes = classes_of(dataset, "action", split(dataset, settings().split), "data.action")
     assert classes == (4, 9)
     assert class_numbers(dataset, "action", classes, np.array([0, 1, 2]), "data.action").tolist() == [1, 0, 1]
@@ -179,7 +159,7 @@ def test_batches_are_another_permutation_in_each_epoch_and_the_same_after_a_brea
     again = EpochBatches(10, 4, seed=1)
     again.epoch = 1
     assert list(again) == list(batches)
-    assert list(EpochBatches(3, 8, seed=1)) and len(next(iter(EpochBatches(3, 8, seed=1)))) == 3
+    assert [len(batch) for batch in EpochBatches(3, 8, seed=1)] == [3]
 
 
 def test_several_processes_share_each_batch_and_test_every_clip_once() -> None:
@@ -190,10 +170,10 @@ def test_several_processes_share_each_batch_and_test_every_clip_once() -> None:
     assert sorted(tested) == list(range(10))
 
 
-def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path, write: Write) -> None:
-    with pytest.raises(DataError, match="is no data set: dataset.json is missing; make one with `skelanon dataset"):
+def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path, write_dataset: Write) -> None:
+    with pytest.raises(DataError, match=r"is no data set: dataset\.json is missing; make one with `skelanon dataset"):
         SkeletonDataset(tmp_path)
-    dataset = write((counted(3), {"trial": 1}))
+    dataset = write_dataset((counted(3), {"trial": 1}))
     np.save(dataset.folder / "joints.npy", np.zeros((2, 25, 3), np.float32))
     with pytest.raises(DataError, match="is damaged: its index names 3 bodies"):
         SkeletonDataset(dataset.folder)

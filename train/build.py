@@ -1,7 +1,8 @@
-"""Builds the bundles that need no training of ours."""
+"""Builds bundles: of Template, of the public residual checkpoint, of trained anonymizers."""
 
 import hashlib
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,10 @@ from .anonymizers.module import StreamModule
 from .anonymizers.normalise import Normalised
 from .anonymizers.residual import load_reference_checkpoint
 from .anonymizers.template import Template, TemplateRoot
+from .anonymizers.unet import UNet
+from .errors import CheckpointError
 from .samples import random_samples
+from .trained import load_anonymizer
 
 PARITY_TOLERANCE_M: Final = 1e-5
 
@@ -43,6 +47,33 @@ def build_reference_residual(
         anonymizer="residual",
         provenance={"checkpoint_sha256": hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()},
         data_licence="weights CC BY-NC 4.0; trained by others on NTU RGB+D: academic use, no redistribution",
+    )
+
+
+def build_trained(run: str | os.PathLike[str], path: str | os.PathLike[str], axes: Axes = "normalised") -> Bundle:
+    """Write the bundle of an anonymizer that `skelanon train` has trained.
+
+    Raises CheckpointError: no finished run of an anonymizer, or of one that must see whole clips. BundleError when the
+    bundle cannot be written or fails the parity gate.
+    """
+    trained = load_anonymizer(run)
+    if isinstance(trained.network, UNet):
+        raise CheckpointError(
+            f"{run} is a U-Net: it needs the whole clip, from its first to its last frame, and cannot be streamed"
+        )
+    settings, data = trained.run, trained.data
+    return _export(
+        Normalised(trained.network, settings.data.bodies, axes),
+        path,
+        name=f"{settings.anonymizer.kind.replace('_', '-')}-{settings.task}",
+        anonymizer=settings.anonymizer.kind,
+        provenance={
+            "config": settings.model_dump(exclude={"out"}),
+            "data": {"fingerprint": data.fingerprint, "train": data.train, "test": data.test},
+            "seed": settings.trainer.seed,
+            "packages": {name: version(name) for name in ("skelanon", "torch", "numpy")},
+        },
+        data_licence=data.licence,
     )
 
 

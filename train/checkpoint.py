@@ -91,7 +91,8 @@ class RunFolder:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the newest checkpoint. Raises CheckpointError: it cannot be written; the one before stays."""
-        lines = b"\n".join(msgspec.json.encode(line) for line in checkpoint.history)
+        lines = b"".join(msgspec.json.encode(line) + b"\n" for line in checkpoint.history)
+        write_atomically(self.path / "metrics.jsonl", lines)  # first, so that a finished run has all of them
         file = self.path / "checkpoint.pt"
         partial = file.with_suffix(".partial")
         try:
@@ -106,7 +107,6 @@ class RunFolder:
                 f"cannot write {file}: {getattr(error, 'strerror', None) or 'is the disk full?'}; "
                 f"the checkpoint before it is whole: make room and run the same command again"
             ) from error
-        write_atomically(self.path / "metrics.jsonl", lines + b"\n")
 
     def load(self) -> Checkpoint | None:
         """The newest checkpoint, None where there is none yet. Raises CheckpointError: damaged, or of another kind."""

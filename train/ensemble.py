@@ -62,7 +62,7 @@ class EnsembleTask(Task):
         terms = self._terms(batch)
         objective = self._objective
         loss = terms["action_loss"] + objective.alpha * terms["private_loss"] + objective.beta * terms["distance_m2"]
-        self.learners["anonymizer"].step(loss)
+        self.learners["anonymizer"].step(objective.scale * loss)
         return {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
 
     def measure(self, batch: Batch) -> Sums:

@@ -87,6 +87,7 @@ def evaluate(
     anonymizer's run. classifiers: folders of classifiers' runs, all of the same data, split and clips.
     report: called with (batches done, batches in all). Raises CheckpointError, TrainingError, DataError.
     """
+    _check_device(device)
     told = [load_classifier(path) for path in classifiers]
     settings = _common_data(told)
     dataset = SkeletonDataset(settings.folder)
@@ -166,6 +167,13 @@ class _Table:
                 for one, right in zip(self._told, self._right, strict=True)
             ),
         )
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise TrainingError(f"the device is {device!r}, which torch cannot use here: take cpu or cuda") from error
 
 
 def _common_data(told: Sequence[TrainedClassifier]) -> DataSettings:

@@ -67,6 +67,9 @@ class Trained(Release):
         trained = load_anonymizer(path)
         self.bodies = trained.run.data.bodies
         self.against = frozenset(Path(run).resolve() for run in (*trained.run.action, *trained.run.private))
+        gone = [str(run) for run in self.against if not run.is_dir()]
+        if gone:  # else a classifier that was trained against would pass for one that was held out
+            raise TrainingError(f"{path} was trained against {gone}, not there: run this where it was trained")
         self._model = sequence_model(trained.network, self.bodies)
 
     def release(self, batch: Batch, raw: Tensor) -> Tensor:
@@ -86,7 +89,7 @@ class Attacked(Release):
 
     def release(self, batch: Batch, raw: Tensor) -> Tensor:
         with torch.enable_grad():
-            return attack(self._network, raw, batch.present, batch.targets[:, -1], AttackSettings())
+            return attack(self._network.to(raw.device), raw, batch.present, batch.targets[:, -1], AttackSettings())
 
 
 def create_release(name: str, classifiers: Sequence[TrainedClassifier], bodies: Literal[1, 2]) -> Release:

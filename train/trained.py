@@ -64,7 +64,7 @@ def load_classifier(path: str | os.PathLike[str]) -> TrainedClassifier:
     if not isinstance(run, ClassifierRun):
         raise CheckpointError(f"{path} is a run of `task: {run.task}`, not of a classifier")
     network = create_network(run.network.name, len(data.classes[run.label]), run.data.bodies)
-    load_state(network, checkpoint.modules["classifier"], f"the checkpoint of {path}")
+    load_state(network, checkpoint.modules.get("classifier", {}), f"the checkpoint of {path}")
     return TrainedClassifier(Path(path), freeze(network), run, data)
 
 
@@ -75,7 +75,7 @@ def load_anonymizer(path: str | os.PathLike[str]) -> TrainedAnonymizer:
     if not isinstance(run, AnonymizerRun):
         raise CheckpointError(f"{path} is a run of `task: {run.task}`, not of an anonymizer")
     network = create_anonymizer(run.anonymizer, run.data.bodies)
-    load_state(network, checkpoint.modules["anonymizer"], f"the checkpoint of {path}")
+    load_state(network, checkpoint.modules.get("anonymizer", {}), f"the checkpoint of {path}")
     return TrainedAnonymizer(Path(path), freeze(network), run, folder.data(), checkpoint.history)
 
 
@@ -85,7 +85,7 @@ def load_auto_encoder(path: str | os.PathLike[str], network: nn.Module) -> None:
     run, checkpoint = folder.settings(), folder.finished()
     if not isinstance(run, AutoEncoderRun):
         raise CheckpointError(f"{path} is a run of `task: {run.task}`, not the pre-training of an auto-encoder")
-    load_state(network, checkpoint.modules["anonymizer"], f"the checkpoint of {path}")
+    load_state(network, checkpoint.modules.get("anonymizer", {}), f"the checkpoint of {path}")
 
 
 def fitting_classifier(

@@ -8,11 +8,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
@@ -34,7 +35,7 @@ from .data.clips import Batch, EpochBatches, OrderedBatches
 from .data.splits import Split, split
 from .data.store import SkeletonDataset
 from .ensemble import EnsembleTask
-from .errors import TrainingError
+from .errors import CheckpointError, TrainingError
 from .task import Task
 
 Metrics = dict[str, float]
@@ -64,17 +65,21 @@ def train(run: TrainingRun, report: Callable[[Progress], None] = lambda _: None)
 
     report: called in the training process of rank 0. Raises DataError, CheckpointError, TrainingError.
     """
-    fabric = _fabric(run.trainer)
+    fabric = create_fabric(run.trainer)
     torch.manual_seed(run.trainer.seed)
     dataset = SkeletonDataset(run.data.folder)
     parts = split(dataset, run.data.split)
     task = create_task(run, dataset, parts)
+    train_clips, test_clips = (task.clips(dataset, part, run.data) for part in (parts.train, parts.test))
+    _check_shares(run.trainer, _length(train_clips), _length(test_clips))
     folder = RunFolder(run.out)
     if fabric.is_global_zero:
         folder.begin(run, _record(dataset, parts, task))
-    fabric.barrier()
-    trainer = _Trainer(fabric, run.trainer, task, folder, report)
-    return trainer.fit(task.clips(dataset, parts.train, run.data), task.clips(dataset, parts.test, run.data))
+    checkpoint = folder.load()
+    if checkpoint is not None and checkpoint.epoch >= run.trainer.epochs:
+        return checkpoint.history
+    fabric.launch()  # only now: what is wrong with settings or data is said once, by the first process
+    return _Trainer(fabric, run.trainer, task, folder, report).fit(train_clips, test_clips, checkpoint)
 
 
 def create_task(run: TrainingRun, dataset: SkeletonDataset, parts: Split) -> Task:
@@ -90,7 +95,8 @@ def create_task(run: TrainingRun, dataset: SkeletonDataset, parts: Split) -> Tas
             return EnsembleTask(run, dataset, parts)
 
 
-def _fabric(settings: TrainerSettings) -> Fabric:
+def create_fabric(settings: TrainerSettings) -> Fabric:
+    """Processes, devices and precision, not started yet. Raises TrainingError: settings that do not fit the machine."""
     accelerator = settings.accelerator
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -102,14 +108,29 @@ def _fabric(settings: TrainerSettings) -> Fabric:
         raise TrainingError(
             f"`trainer.batch_size` is {settings.batch_size}: it must be a multiple of {settings.devices} devices"
         )
-    fabric = Fabric(
+    mixed = None if settings.precision == "32-true" else _Autocast(settings.precision, accelerator)
+    return Fabric(
         accelerator=accelerator,
         devices=settings.devices,
         strategy="ddp" if settings.devices > 1 else "auto",
-        precision=settings.precision,
+        plugins=mixed,
     )
-    fabric.launch()
-    return fabric
+
+
+class _Autocast(MixedPrecision):
+    """Mixed precision inside the networks alone: Fabric's own also rounds what goes in, which moves joints by mm."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+def _check_shares(settings: TrainerSettings, train: int, test: int) -> None:
+    """Each process needs an equal share of each training batch, and something to test. Raises TrainingError."""
+    batch = min(settings.batch_size, train)
+    if batch % settings.devices or test < settings.devices:
+        raise TrainingError(
+            f"`trainer.devices` is {settings.devices}, too many for batches of {batch} and {test} test clips"
+        )
 
 
 def _record(dataset: SkeletonDataset, parts: Split, task: Task) -> DataRecord:
@@ -138,16 +159,16 @@ class _Trainer:
         self._history: list[Metrics] = []
         task.setup(fabric)
 
-    def fit(self, train: Dataset[Batch], test: Dataset[Batch]) -> list[Metrics]:
-        """All epochs that are not done yet, each followed by a checkpoint. Returns the metrics of all."""
+    def fit(self, train: Dataset[Batch], test: Dataset[Batch], checkpoint: Checkpoint | None) -> list[Metrics]:
+        """All epochs that `checkpoint` does not hold, each followed by another. Returns the metrics of all."""
         settings, place = self._settings, (self._fabric.global_rank, self._fabric.world_size)
         order = EpochBatches(_length(train), settings.batch_size, settings.seed, *place)
         test_order = OrderedBatches(_length(test), max(1, settings.batch_size * _TEST_BATCH // place[1]), *place)
         train_batches, test_batches = self._loader(train, order), self._loader(test, test_order)
-        done = self._resume()
+        done = self._resume(checkpoint)
         with ExitStack() as stack:
             board = stack.enter_context(self._board(done)) if self._fabric.is_global_zero else None
-            if not settings.epochs and not self._history:
+            if not settings.epochs:
                 self._history.append({"epoch": 0, **self._test(test_batches)})
                 self._save(0)
             for epoch in range(done, settings.epochs):
@@ -155,10 +176,11 @@ class _Trainer:
                 metrics = self._epoch(epoch, train_batches, len(order))
                 if (epoch + 1) % settings.test_every == 0 or epoch + 1 == settings.epochs:
                     metrics |= self._test(test_batches)
+                self._check_finite(metrics | self._sizes(), epoch, len(order))
                 self._history.append({"epoch": epoch + 1, **metrics})
+                if board:
+                    _show(board, metrics, epoch + 1)
                 self._save(epoch + 1)
-                for name, value in metrics.items() if board else ():
-                    board.add_scalar(name, value, epoch + 1)  # type: ignore[union-attr]
                 self._report(Progress(epoch + 1, settings.epochs, len(order), len(order), metrics, finished=True))
         return self._history
 
@@ -173,14 +195,17 @@ class _Trainer:
         with closing(board):
             yield board
 
-    def _resume(self) -> int:
-        """Take up the newest checkpoint, and return how many epochs it has behind it."""
-        checkpoint = self._folder.load()
+    def _resume(self, checkpoint: Checkpoint | None) -> int:
+        """Take up a checkpoint, and return how many epochs it has behind it."""
         if checkpoint is None:
             return 0
         for name, learner in self._task.learners.items():
-            load_state(learner.network, checkpoint.modules.get(name, {}), f"the checkpoint of {self._folder.path}")
-            learner.optimizer.load_state_dict(checkpoint.optimizers[name])
+            what = f"the checkpoint of {self._folder.path}"
+            load_state(learner.network, checkpoint.modules.get(name, {}), what)
+            try:
+                learner.optimizer.load_state_dict(checkpoint.optimizers[name])
+            except (KeyError, ValueError) as error:
+                raise CheckpointError(f"{what} holds no state for the optimizer of `{name}`") from error
         self._history = checkpoint.history
         return checkpoint.epoch
 
@@ -192,19 +217,32 @@ class _Trainer:
             learner.begin_epoch(epoch)
         sums: dict[str, list[float]] = {}
         for step, batch in enumerate(batches):
-            losses = {name: float(value) for name, value in self._task.step(batch, epoch * steps + step).items()}
-            self._check_finite(losses, epoch, step)
+            losses = self._means(self._task.step(batch, epoch * steps + step))
+            self._check_finite(losses, epoch, step + 1)
             for name, value in losses.items():
                 sums.setdefault(name, []).append(value)
             self._report(Progress(epoch + 1, self._settings.epochs, step + 1, steps, losses))
         return {name: math.fsum(values) / len(values) for name, values in sums.items()}
 
-    def _check_finite(self, losses: Metrics, epoch: int, step: int) -> None:
-        strange = [name for name, value in losses.items() if not math.isfinite(value)]
+    def _means(self, losses: dict[str, Tensor]) -> Metrics:
+        """Each loss as the mean over all processes."""
+        together = self._fabric.all_reduce(torch.stack([value.double() for value in losses.values()]), reduce_op="mean")
+        return dict(zip(losses, cast(Tensor, together).tolist(), strict=True))
+
+    def _sizes(self) -> Metrics:
+        """The largest weight or statistic of each network that learns, which is not finite where one of them is not."""
+        sizes = {}
+        for name, learner in self._task.learners.items():
+            largest = [tensor.abs().amax().float() for tensor in learner.network.state_dict().values()]
+            sizes[f"the largest weight of `{name}`"] = float(torch.stack(largest).amax())
+        return sizes
+
+    def _check_finite(self, values: Metrics, epoch: int, step: int) -> None:
+        strange = [name for name, value in values.items() if not math.isfinite(value)]
         if strange:
             raise TrainingError(
-                f"training has diverged: {', '.join(strange)} is not finite in epoch {epoch + 1}, step {step + 1}; "
-                f"lower `optimizer.learning_rate`; {self._folder.path} holds the {epoch} epochs before"
+                f"training has diverged: {', '.join(strange)} is not finite in epoch {epoch + 1}, step {step}; "
+                f"lower the learning rate; {self._folder.path} holds the {epoch} epochs before"
             )
 
     @torch.no_grad()
@@ -218,25 +256,37 @@ class _Trainer:
                 total = torch.stack([value.detach().double(), value.new_tensor(count, dtype=torch.float64)])
                 totals[name] = totals[name] + total if name in totals else total
         reduced = {name: self._fabric.all_reduce(total, reduce_op="sum") for name, total in totals.items()}
-        return {name: float(total[0] / total[1]) for name, total in reduced.items()}  # type: ignore[index]
+        return {name: float(total[0] / total[1]) for name, total in reduced.items()}
 
     def _save(self, epoch: int) -> None:
-        learners = self._task.learners
+        """In the first process; where it cannot, all raise its error, lest the others wait for it."""
+        learners, failure = self._task.learners, None
         if self._fabric.is_global_zero:
-            self._folder.save(
-                Checkpoint(
-                    epoch=epoch,
-                    modules={name: learner.network.state_dict() for name, learner in learners.items()},
-                    optimizers={name: learner.optimizer.state_dict() for name, learner in learners.items()},
-                    history=self._history,
-                )
+            checkpoint = Checkpoint(
+                epoch=epoch,
+                modules={name: learner.network.state_dict() for name, learner in learners.items()},
+                optimizers={name: learner.optimizer.state_dict() for name, learner in learners.items()},
+                history=self._history,
             )
-        self._fabric.barrier()
+            try:
+                self._folder.save(checkpoint)
+            except CheckpointError as error:
+                failure = error
+        message = self._fabric.broadcast("" if failure is None else str(failure))
+        if message:
+            raise CheckpointError(message) from failure
 
 
 def _seed(*numbers: int) -> int:
     """One seed of several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _show(board: SummaryWriter, metrics: Metrics, epoch: int) -> None:
+    """At once, before the checkpoint: after a break, what the checkpoint does not hold is written again instead."""
+    for name, value in metrics.items():
+        board.add_scalar(name, value, epoch)
+    board.flush()
 
 
 def _length(clips: Dataset[Batch]) -> int:

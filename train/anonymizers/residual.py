@@ -1,7 +1,6 @@
 """The Residual anonymizer of "Anonymization for Skeleton Action Recognition" (arXiv 2111.15129), in two forms."""
 
 import os
-from collections import OrderedDict
 from typing import Final, Literal
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from skelanon.sensors.joints import JOINTS
 from skelanon.train.errors import CheckpointError
+from skelanon.train.weights import read_weights
 
 BLOCKS: Final = 10
 _FEATURES: Final[dict[int, Literal[1, 2]]] = {3 * JOINTS: 1, 6 * JOINTS: 2}
@@ -59,7 +59,7 @@ def load_reference_checkpoint(path: str | os.PathLike[str]) -> ResidualBlocks:
     Its features are numbered c * V * M + v * M + m (coordinate, joint, body), ours (m * V + v) * C + c: the weights
     are permuted once, here. Raises CheckpointError: unreadable, or not such a checkpoint.
     """
-    weights = _read(path)
+    weights = read_weights(path)
     features = weights["res_blocks.0.fc1.bias"].numel() if "res_blocks.0.fc1.bias" in weights else 0
     if features not in _FEATURES:
         raise CheckpointError(
@@ -80,15 +80,3 @@ def load_reference_checkpoint(path: str | os.PathLike[str]) -> ResidualBlocks:
             f"each of {features} features, and nothing else"
         ) from error
     return network.eval()
-
-
-def _read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot read the checkpoint: {error.strerror}") from error
-    except Exception as error:
-        raise CheckpointError(f"not a checkpoint of plain weights ({type(error).__name__})") from error
-    if not isinstance(weights, (dict, OrderedDict)) or not all(isinstance(w, Tensor) for w in weights.values()):
-        raise CheckpointError("not a residual checkpoint: it must be a dictionary of tensors")
-    return weights

@@ -90,8 +90,9 @@ def clip(joints: Joints, settings: DataSettings) -> Joints:
 
 def withhold(joints: Joints) -> Joints:
     """Bodies (..., 25, 3) with those as zeros that the stream would withhold: not finite, far, or incomplete."""
-    sound: NDArray[np.bool_] = (np.abs(joints) < FARTHEST_M).all(axis=(-2, -1)) & joints.any(axis=-1).all(axis=-1)
-    return np.where(sound[..., None, None], joints, np.float32(0))
+    near = np.all(np.abs(joints) < FARTHEST_M, axis=(-2, -1), keepdims=True)  # not finite is not near
+    complete = np.all(np.any(joints, axis=-1, keepdims=True), axis=-2, keepdims=True)
+    return np.where(near & complete, joints, np.float32(0))
 
 
 def repeat_to_fill(body: Joints) -> Joints:

@@ -25,6 +25,8 @@ TWO_PERSON_ACTIONS: Final = frozenset(range(44, 49))
 """Dropped, as the paper does: with two persons the private label is that of only one of them."""
 
 FEMALE, MALE = 0, 1
+_LARGEST: Final = 1e6
+"""Metres; also keeps out what is not finite."""
 _GENDERS: Final = {"f": FEMALE, "female": FEMALE, "2": FEMALE, "m": MALE, "male": MALE, "1": MALE}
 
 _NAME: Final = re.compile(r"A(\d{1,4})_P(\d{1,4})_G(\d{1,4})_C(\d{1,4})\.csv", re.ASCII | re.IGNORECASE)
@@ -140,7 +142,7 @@ def _parse(data: bytes) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     header, *rows = data.removeprefix(b"\xef\xbb\xbf").splitlines() or [b""]
     while rows and not rows[-1].strip():
         rows.pop()
-    titles = [title.strip().strip('"').lower() for title in header.decode("latin-1").split(",")]
+    titles = [title.strip().strip('"') for title in header.decode("latin-1").split(",")]
     keys, coordinates, states = _columns(titles)
     if not rows:
         raise Skipped("no bodies")
@@ -159,6 +161,7 @@ def _parse(data: bytes) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
 
 def _columns(titles: list[str]) -> tuple[tuple[int, int], list[int], list[int]]:
     """Where frame and body, the 75 coordinates joint by joint, and the 25 tracking states (or none) stand."""
+    titles = [title.lower() for title in titles]
     place = {title: column for column, title in enumerate(titles)}
     if len(place) < len(titles):
         raise DataError("the header (row 1) names a column twice")
@@ -191,12 +194,10 @@ def _values(rows: list[bytes], titles: list[str], columns: list[int]) -> NDArray
     except ValueError:
         pass  # its words quote the recording
     else:
-        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused like any other such value
-            singles: NDArray[np.float32] = values.astype(np.float32)
-        good = np.isfinite(singles)
-        good[:, 3 * JOINTS :] &= np.isin(singles[:, 3 * JOINTS :], (0, 1, 2))
-        if len(singles) == len(rows) and good.all():
-            return singles
+        good = np.abs(values) < _LARGEST
+        good[:, 3 * JOINTS :] = np.isin(values[:, 3 * JOINTS :], (0, 1, 2))
+        if len(values) == len(rows) and good.all():
+            return values.astype(np.float32)
     raise DataError(_first_bad(rows, titles, columns))
 
 
@@ -205,16 +206,12 @@ def _first_bad(rows: list[bytes], titles: list[str], columns: list[int]) -> str:
     for number, row in enumerate(rows, 2):
         cells = row.split(b",")
         for i, column in enumerate(columns):
+            expected = "a number" if i < 3 * JOINTS else "0, 1 or 2"
             try:
-                good = (
-                    bool(np.isfinite(np.float32(cells[column])))
-                    if i < 3 * JOINTS
-                    else float(cells[column]) in (0, 1, 2)
-                )
+                value = float(cells[column])
             except ValueError:
-                good = False
-            if not good:
-                expected = "a number" if i < 3 * JOINTS else "0, 1 or 2"
+                value = np.nan
+            if not (abs(value) < _LARGEST if i < 3 * JOINTS else value in (0, 1, 2)):
                 return f"row {number}, column `{titles[column]}`: {expected} must stand here"
     return "its rows are malformed"
 

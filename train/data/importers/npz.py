@@ -6,6 +6,7 @@ sequence), `kinect25_index` (see `lift`) and an array of N entries for each labe
 
 import functools
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from skelanon.sensors.joints import JOINTS
 from skelanon.train.data.lift import lift, measured, states
+from skelanon.train.data.store import UNKNOWN
 from skelanon.train.errors import DataError
 
 from .importer import Contents, ImportedSequence, Importer, LabelType
@@ -28,13 +30,18 @@ class NpzImporter(Importer):
     """Reads one npz file; an item is the number of a sequence in it. See `open_npz`."""
 
     arrays: ClassVar[dict[str, str]]
-    """For each column, the file's array that it comes from."""
+    """For each column, the file's array that it comes from: numbers, or F and M."""
     rate_hz: ClassVar[float] = 30.0
 
     def __init__(self, file: Path) -> None:
         super().__init__(file)
         stored = _load(file)
+        sequences = len(stored["start"]) - 1
+        for array in self.arrays.values():
+            if stored[array].shape != (sequences,):
+                raise DataError(f"{file}: `{array}` has the shape {stored[array].shape}, not ({sequences},)")
         self.measured = measured(stored["kinect25_index"].tolist())
+        _joints(stored, 0)
 
     def items(self) -> list[str]:
         """Numbers of the sequences."""
@@ -108,7 +115,9 @@ class KinectMultiTrackImporter(NpzImporter):
         stored, first = _load(self.folder), int(item)
         persons = [first, *self._second(stored, first)]
         times = [stored["timestamps_s"][_rows(stored, person)] for person in persons]
-        instants = functools.reduce(np.union1d, times)  # (T,), ascending
+        if len(persons) == 1:  # a few of its frames share a timestamp
+            return Contents([self._sequence(_joints(stored, first)[np.argsort(times[0], kind="stable"), None], first)])
+        instants = np.unique(np.concatenate(times))  # (T,), ascending
         joints = np.zeros((len(instants), len(persons), JOINTS, 3), np.float32)
         for body, (person, time) in enumerate(zip(persons, times, strict=True)):
             joints[np.searchsorted(instants, time), body] = _joints(stored, person)
@@ -133,7 +142,7 @@ _SETS: Final[tuple[tuple[type[NpzImporter], set[str]], ...]] = (
 
 
 def open_npz(path: Path) -> NpzImporter:
-    """The importer of an npz file, or of the only one in a folder. Raises DataError: not one file, or none of the sets."""
+    """The importer of an npz file, or of the only one in a folder. Raises DataError: not one file, none of the sets."""
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     if len(files) != 1:
         raise DataError(f"{path} holds {len(files)} npz files: name one of them")
@@ -149,9 +158,9 @@ def open_npz(path: Path) -> NpzImporter:
 def _load(file: Path) -> Arrays:
     """All arrays of a file, once for each process. Raises DataError."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             stored: Arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{file} cannot be read as an npz file ({type(error).__name__})") from error
     absent = [name for name in _LAYOUT if name not in stored]
     if absent:
@@ -173,4 +182,4 @@ def _joints(stored: Arrays, i: int) -> NDArray[np.float32]:
 
 
 def _value(label: Any) -> float:
-    return _CODES[str(label)] if isinstance(label, str) else float(label)
+    return _CODES.get(label, UNKNOWN) if isinstance(label, str) else float(label)

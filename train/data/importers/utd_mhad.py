@@ -40,7 +40,7 @@ class UtdMhadImporter(Importer):
     Neck, hand tips and thumbs, which a Kinect v1 does not measure, are filled in and count as not tracked.
     """
 
-    kind: ClassVar[str] = "utd_mhad"
+    kind: ClassVar[str] = "utd-mhad"
     licence: ClassVar[str] = "UTD-MHAD: for research, cite the paper"
     rate_hz: ClassVar[float] = 30.0
     columns: ClassVar[dict[str, LabelType]] = {"action": "int", "subject": "int", "trial": "int"}
