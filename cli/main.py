@@ -8,7 +8,8 @@ import traceback
 
 import typer
 
-from . import bench, dataset, evaluate, keys, offline, run, train, watch
+from . import bench, dataset, evaluate, figure, keys, offline, run, train, watch
+from .bench import training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,12 +25,14 @@ for name, command, panel in (
     ("bench", bench.bench, "Stream"),
     ("train", train.train, "Offline"),
     ("evaluate", evaluate.evaluate, "Offline"),
+    ("bench-training", training.bench_training, "Offline"),
     ("export", offline.export, "Offline"),
     ("inspect", offline.inspect, "Offline"),
 ):
     app.command(name, rich_help_panel=panel)(command)
 app.add_typer(keys.app, name="keys", rich_help_panel="Stream")
 app.add_typer(dataset.app, name="dataset", rich_help_panel="Offline")
+app.add_typer(figure.app, name="figure", rich_help_panel="Offline")
 
 
 def main() -> None:

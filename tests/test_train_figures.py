@@ -39,8 +39,6 @@ from skelanon.train.figures.trade_off import TradeOff
 from skelanon.train.networks import create_network
 
 Metrics = dict[str, float]
-FRAMES = 8
-SGD = {"learning_rate": 0.01}
 OUT = Path("figure.png")
 
 
@@ -71,12 +69,12 @@ def words(figure: Figure) -> list[str]:
 def settings(out: str, *, ensemble: int = 0, **changes: Any) -> dict[str, Any]:
     """Of an adversarial run, or of one against an ensemble."""
     objective = {key: changes.pop(key, value) for key, value in (("alpha", 1.0), ("beta", 10.0))}
-    data = {"folder": "set", "split": {"by": "trial", "test": [2]}, "frames": FRAMES}
+    data, optimizer = {"folder": "set", "split": {"by": "trial", "test": [2]}, "frames": 8}, {"learning_rate": 0.01}
     tree = {
-        "out": out, "task": "ensemble" if ensemble else "adversarial", "data": data, "optimizer": SGD,
+        "out": out, "task": "ensemble" if ensemble else "adversarial", "data": data, "optimizer": optimizer,
         "trainer": {"epochs": 1, "batch_size": 2}, "anonymizer": {"kind": changes.pop("kind", "residual")},
         "objective": objective, "action": ["a0"], "private": [f"p{number}" for number in range(ensemble or 1)],
-        **({} if ensemble else {"private_optimizer": SGD}),
+        **({} if ensemble else {"private_optimizer": optimizer}),
     }  # fmt: skip
     return tree | changes
 
@@ -214,9 +212,8 @@ def test_the_trade_off_has_a_point_for_each_release_of_all_files(drawn: list[Fig
         "first.json", raw, row("noise=0.1", [0.1] * 2, [0.2] * 2), row("noise=0.01", [0.5] * 2, [0.5] * 2),
         row("attack=p0", [0.9, 0.8], [0.0, 0.3], ["p0"]),
     )  # fmt: skip
-    second = write(
-        "second.json", raw, row("weak", [0.9, 0.7], [0.6, 0.5], ["a0", "p0"]), row("strong", [0.7, 0.6], [0.1, 0.2])
-    )
+    weak = row("weak", [0.9, 0.7], [0.6, 0.5], ["a0", "p0"])
+    second = write("second.json", raw, weak, row("strong", [0.7, 0.6], [0.1, 0.2]))
     third = write("third.json", row("ensemble", [0.8, 0.8], [0.3, 0.3]))
     numbers = draw_trade_off([first, second, third], OUT)
     check_picture()

@@ -3,8 +3,7 @@
 import math
 
 import pytest
-
-torch = pytest.importorskip("torch", reason="needs skelanon[train]")
+import torch
 
 from skelanon.train.losses import distance, entropy, kl_to_prior, prior_of
 

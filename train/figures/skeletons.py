@@ -30,7 +30,7 @@ Floats = NDArray[np.floating]
 _SHADOW: Final = Palette("#b5b5b5", "#b5b5b5", "#b5b5b5")
 """Raw skeletons, under anonymous ones."""
 _ROW_INCHES, _LABEL_INCHES, _HEADER_INCHES, _FOOT_INCHES = 2.0, 0.95, 0.72, 0.62
-_MARGIN_M: Final = 0.08
+_ACROSS_M, _UP_M = 0.16, 0.08  # margins
 _DEPTH_M: Final = 10.0
 _SMALL_PRINT: Final = (
     "Seen from in front. Blue: left side, orange: right side, grey: raw. What looks different need not be anonymous."
@@ -143,7 +143,9 @@ def _draw(
     raw, released, present = clip.raw[chosen], clip.released[chosen], clip.present[chosen]
     both = np.stack([raw, released])[:, present]  # (2, n, V, C)
     x, z = -both[..., 0], both[..., 2]
-    across, up = ((float(one.min()) - _MARGIN_M, float(one.max()) + _MARGIN_M) for one in (x, z))
+    across, up = (
+        (float(one.min()) - margin, float(one.max()) + margin) for one, margin in ((x, _ACROSS_M), (z, _UP_M))
+    )
     panel_inches = _ROW_INCHES * (across[1] - across[0]) / (up[1] - up[0])
     width = max(_LABEL_INCHES + len(chosen) * panel_inches + 0.15, 5.2)
     height = _HEADER_INCHES + 3 * _ROW_INCHES + _FOOT_INCHES
