@@ -34,7 +34,18 @@ from skelanon.train.trainer import Progress, train
 
 MakeRun = Callable[..., TrainingRun]
 
+Untrained = dict[str, list[str]]
+
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def untrained(make_run: MakeRun) -> Untrained:
+    """Runs of recognizers that have learnt nothing, which is all that is needed here."""
+    runs = [make_run(label=label, trainer={"epochs": 0}) for label in ("action", "private")]
+    for run in runs:
+        train(run)
+    return {"action": [runs[0].out], "private": [runs[1].out]}
 
 
 def command(run: TrainingRun) -> list[str]:
@@ -63,22 +74,22 @@ def metrics(run: TrainingRun) -> list[dict[str, float]]:
 
 
 def test_a_killed_command_goes_on_when_it_is_given_again(make_run: MakeRun) -> None:
-    whole, killed = make_run(trainer={"epochs": 3}), make_run(trainer={"epochs": 3})
+    whole, killed = (make_run(trainer={"batch_size": 9}) for _ in range(2))
     history = train(whole)
     with subprocess.Popen(command(killed), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         assert process.stderr is not None
         seen = ""
-        while "epoch 1/3" not in seen:
+        while "epoch 1/4" not in seen:
             line = process.stderr.readline()
             assert line, f"it ended by itself: {seen}"
             seen += line
         process.kill()
     found = RunFolder(killed.out).load()
     assert found is not None
-    assert 1 <= found.epoch < 3
+    assert 1 <= found.epoch < 4
     done = trained(killed)
     assert done.returncode == 0, done.stderr
-    assert "epoch 1/3" not in done.stderr
+    assert "epoch 1/4" not in done.stderr
     last = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items())
     assert done.stdout == f"{killed.out}: {last}\n"
     assert metrics(killed) == history
@@ -101,7 +112,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(make_run: MakeRun) -> No
     done = trained(run, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
     assert done.returncode == 2
     assert f"error: cannot write {run.out}/checkpoint.pt: " in done.stderr
-    assert "the checkpoint before it is whole: make room and run the same command again" in done.stderr
+    assert "what was saved before is whole: make room and run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(Path(run.out).glob("*.partial"))
     found = RunFolder(run.out).load()
@@ -112,13 +123,13 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(make_run: MakeRun) -> No
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(make_run: MakeRun, classifiers: dict[str, str]) -> None:
+def test_two_processes_train_what_one_does(make_run: MakeRun, untrained: Untrained) -> None:
     def make(devices: int) -> TrainingRun:
         return make_run(
             "ensemble",
-            action=[classifiers["action"], classifiers["action2"]],
-            private=[classifiers["private"]],
+            **untrained,
             trainer={"devices": devices, "batch_size": 2, "epochs": 2},  # 2 and 1 test batches
+            optimizer={"learning_rate": 1e-3},  # with more, what rounding leaves grows beyond comparison
         )
 
     one, two = make(1), make(2)
@@ -127,8 +138,9 @@ def test_two_processes_train_what_one_does(make_run: MakeRun, classifiers: dict[
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("epoch 1/2") == done.stderr.count("epoch 2/2") == 1
     assert done.stdout.count(two.out) == done.stdout.count("\n") == 1
+    assert weights(one)["anonymizer.fc2.weight"].abs().max() > 1e-4  # it was zero
     for name, tensor in weights(one).items():
-        torch.testing.assert_close(weights(two)[name], tensor, atol=1e-5, rtol=0)
+        torch.testing.assert_close(weights(two)[name], tensor, atol=1e-6, rtol=0)
     for mine, theirs in zip(history, metrics(two), strict=True):
         assert mine == pytest.approx(theirs, abs=1e-6)
     before = (Path(two.out) / "checkpoint.pt").stat().st_mtime_ns
@@ -147,20 +159,20 @@ def test_two_processes_test_with_the_statistics_that_are_saved(make_run: MakeRun
     assert metrics(run)[0]["action_top1"] == alone["action_top1"]
 
 
-def test_what_is_wrong_with_two_processes_is_said_once(make_run: MakeRun) -> None:
-    done = trained(make_run(data={"split": {"by": "trial", "test": [9]}}, trainer={"devices": 2}))
+@pytest.mark.slow
+def test_what_goes_wrong_in_two_processes_is_said_once(make_run: MakeRun) -> None:
+    done = trained(make_run(trainer={"devices": 2}, optimizer={"learning_rate": 1e30}))
     assert done.returncode == 2
-    assert done.stderr.count("error: ") == done.stderr.count("\n") == 1
-    assert "is left to test: check `data.split`; `trial` has the values [0, 1, 2, 3]" in done.stderr
+    assert [line for line in done.stderr.splitlines() if "rror" in line or "diverged" in line] == [
+        line for line in done.stderr.splitlines() if line.startswith("error: training has diverged: loss is not finite")
+    ]
+    assert done.stderr.count("diverged") == 1
 
 
-def test_an_exported_run_is_the_network_frame_by_frame(
-    make_run: MakeRun, classifiers: dict[str, str], tmp_path: Path
-) -> None:
+def test_an_exported_run_is_the_network_frame_by_frame(make_run: MakeRun, untrained: Untrained, tmp_path: Path) -> None:
     run = make_run(
         "ensemble",
-        action=[classifiers["action"]],
-        private=[classifiers["private"]],
+        **untrained,
         trainer={"epochs": 2, "test_every": 2},
     )
     train(run)
@@ -188,25 +200,24 @@ def test_an_exported_run_is_the_network_frame_by_frame(
         "test": 9,
     }
     assert manifest.provenance["config"]["objective"]["beta"] == 10
-    assert manifest.provenance["packages"].keys() == {"skelanon", "torch", "numpy"}
+    assert manifest.provenance["versions"].keys() | {"torch"} <= {"skelanon", "numpy", *manifest.provenance["packages"]}
 
 
 def test_what_cannot_be_streamed_is_not_exported(
-    make_run: MakeRun, classifiers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_run: MakeRun, untrained: Untrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unet, "WIDTHS", (2, 4, 8, 16, 32))
     run = make_run(
         "ensemble",
         anonymizer={"kind": "unet"},
-        action=[classifiers["action2"]],
-        private=[classifiers["private2"]],
+        **untrained,
         trainer={"epochs": 1},
     )
     assert train(run)[0]["distance_m2"] > 0
     with pytest.raises(CheckpointError, match=r"is a U-Net: it needs the whole clip, .* and cannot be streamed"):
         build_trained(run.out, tmp_path / "x.onnx")
     with pytest.raises(CheckpointError, match="is a run of `task: classifier`, not of an anonymizer"):
-        build_trained(classifiers["action"], tmp_path / "x.onnx")
+        build_trained(untrained["action"][0], tmp_path / "x.onnx")
     assert not (tmp_path / "x.onnx").exists()
     with pytest.raises(BundleError):
         read_bundle(tmp_path / "x.onnx")

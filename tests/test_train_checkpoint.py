@@ -160,7 +160,7 @@ def test_a_torch_that_fails_midway_leaves_nothing_half_written(run: Path, monkey
 
     before = (run / "checkpoint.pt").read_bytes()
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(CheckpointError, match=r"is the disk full.; the checkpoint before it is whole: make room and"):
+    with pytest.raises(CheckpointError, match=r"is the disk full.; what was saved before is whole: make room and"):
         RunFolder(run).save(Checkpoint(epoch=1, modules={}, optimizers={}, history=[]))
     assert (run / "checkpoint.pt").read_bytes() == before
     assert not list(run.glob("*.partial"))

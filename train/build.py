@@ -71,7 +71,7 @@ def build_trained(run: str | os.PathLike[str], path: str | os.PathLike[str], axe
             "config": settings.model_dump(exclude={"out"}),
             "data": {"fingerprint": data.fingerprint, "train": data.train, "test": data.test},
             "seed": settings.trainer.seed,
-            "packages": {name: version(name) for name in ("skelanon", "torch", "numpy")},
+            "versions": {name: version(name) for name in ("skelanon", "numpy")},  # torch's is in `packages`
         },
         data_licence=data.licence,
     )

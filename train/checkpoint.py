@@ -105,7 +105,7 @@ class RunFolder:
             partial.unlink(missing_ok=True)
             raise CheckpointError(
                 f"cannot write {file}: {getattr(error, 'strerror', None) or 'is the disk full?'}; "
-                f"the checkpoint before it is whole: make room and run the same command again"
+                f"what was saved before is whole: make room and run the same command again"
             ) from error
 
     def load(self) -> Checkpoint | None:
