@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from . import dataset_miniature, dataset_show
+from .extras import needing_train
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,10 +25,8 @@ def import_(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one for each core")] = None,
 ) -> None:
     """Import recordings. Stopped at any point, the same command goes on where it was. Needs the `train` extra."""
-    try:
+    with needing_train():
         from skelanon.train.data.importing import import_dataset
-    except ImportError as error:
-        raise typer.BadParameter(f"{error.name} is not installed: pip install 'skelanon[train]'") from error
     try:
         with ExitStack() as stack:
             import_dataset(kind, folder, out, workers=workers, progress=_progress(stack))
@@ -61,10 +60,8 @@ def _values(labels: "NDArray[Any] | None") -> str:
 
 
 def _summarise(folder: Path) -> None:
-    try:
+    with needing_train():
         from skelanon.train.data.store import SkeletonDataset
-    except ImportError as error:
-        raise typer.BadParameter(f"{error.name} is not installed: pip install 'skelanon[train]'") from error
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from .extras import needing_train
+
 
 def miniature(
     kind: Annotated[Literal["ntu", "etri"], typer.Argument(help="Whose files to imitate.")],
@@ -17,8 +19,9 @@ def miniature(
     seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
     malformed: Annotated[bool, typer.Option("--malformed", help="etri: add a recording that is cut off.")] = False,
 ) -> None:
-    """Write made-up recordings, in the format of a real data set, to import and to train on."""
-    from skelanon.train.data.miniature import write_miniature_etri, write_miniature_ntu
+    """Write made-up recordings in a real data set's format, to import and train on. Needs the `train` extra."""
+    with needing_train():
+        from skelanon.train.data.miniature import write_miniature_etri, write_miniature_ntu
 
     if kind == "ntu" and malformed:
         raise typer.BadParameter("--malformed is for etri")

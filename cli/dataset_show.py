@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from .extras import needing_train
+
 
 def show(
     folder: Annotated[Path, typer.Argument(help="A folder that `skelanon dataset import` wrote.")],
@@ -14,10 +16,8 @@ def show(
     panels: Annotated[int, typer.Option(help="Frames in a picture.")] = 8,
 ) -> None:
     """Draw a sequence of a data set: raw skeletons of a person. Needs the `train` extra."""
-    try:
+    with needing_train():
         from skelanon.train.data.show import show_sequence
-    except ImportError as error:
-        raise typer.BadParameter(f"{error.name} is not installed: pip install 'skelanon[train]'") from error
     from skelanon.train.data.store import SkeletonDataset
 
     show_sequence(SkeletonDataset(folder), index, out, panels=panels, views=("front", "side") if side else ("front",))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .train import NEEDS_TRAIN
+from .extras import needing_train
 
 if TYPE_CHECKING:
     from skelanon.train.evaluate import Evaluation
@@ -26,11 +26,9 @@ def evaluate(
     device: Annotated[str, typer.Option(help="Where it runs: cpu or cuda.")] = "cpu",
 ) -> None:
     """Release test sequences in several ways and let frozen classifiers tell them. No measure of privacy."""
-    try:
+    with needing_train():
         from skelanon.train.checkpoint import write_atomically
         from skelanon.train.evaluate import evaluate as evaluate_releases
-    except ImportError as error:
-        raise typer.BadParameter(NEEDS_TRAIN.format(error.name)) from error
     import msgspec
     from rich.console import Console
     from rich.progress import Progress

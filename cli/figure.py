@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .train import NEEDS_TRAIN
+from .extras import needing_train
 
 app = typer.Typer(no_args_is_help=True, help="Draw the paper's figures, as PNG and as JSON with their numbers.")
 
@@ -25,10 +25,8 @@ def ensemble_size(
     all_classifiers: AllClassifiers = False,
 ) -> None:
     """Figure 3: accuracies by the size of the ensemble that anonymizers were trained against."""
-    try:
+    with needing_train():
         from skelanon.train.figures import draw_ensemble_size
-    except ImportError as error:
-        raise typer.BadParameter(NEEDS_TRAIN.format(error.name)) from error
     numbers = draw_ensemble_size(evaluation, out, all_classifiers=all_classifiers)
     _report(out, f"{len(numbers.runs)} runs", numbers.caution)
 
@@ -40,10 +38,8 @@ def trade_off(
     all_classifiers: AllClassifiers = False,
 ) -> None:
     """Figure 4 and table 5: action against private accuracy, a point for each release."""
-    try:
+    with needing_train():
         from skelanon.train.figures import draw_trade_off
-    except ImportError as error:
-        raise typer.BadParameter(NEEDS_TRAIN.format(error.name)) from error
     numbers = draw_trade_off(evaluations, out, all_classifiers=all_classifiers)
     _report(out, f"{len(numbers.points)} releases", numbers.caution)
 
@@ -53,10 +49,8 @@ def curves(
     runs: Annotated[list[str], typer.Argument(help="Folders of anonymizers' runs, finished or not.")], out: Out
 ) -> None:
     """Figure 5: accuracies and distance over the epochs of training."""
-    try:
+    with needing_train():
         from skelanon.train.figures import draw_curves
-    except ImportError as error:
-        raise typer.BadParameter(NEEDS_TRAIN.format(error.name)) from error
     numbers = draw_curves(runs, out)
     _report(out, f"{len(numbers.runs)} runs", numbers.caution)
 
@@ -74,10 +68,8 @@ def skeletons(
     frames: Annotated[int, typer.Option(min=1, help="Frames to show.")] = 8,
 ) -> None:
     """Figure 6: a sequence before and after. Picture and numbers show a real person's raw skeleton."""
-    try:
+    with needing_train():
         from skelanon.train.figures import draw_before_and_after
-    except ImportError as error:
-        raise typer.BadParameter(NEEDS_TRAIN.format(error.name)) from error
     numbers = draw_before_and_after(release, index, out, classifier=classifier, frames=frames)
     _report(
         out, f"sequence {numbers.sequence}, {len(numbers.seconds)} frames", f"Licence of the data: {numbers.licence}"

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from .extras import needing_train
+
 
 def export(
     out: Annotated[Path, typer.Option(help="The bundle to write.")],
@@ -22,10 +24,8 @@ def export(
     ] = None,
 ) -> None:
     """Write a bundle: of a run, of the public residual checkpoint, or of Template. Needs the `train` extra."""
-    try:
+    with needing_train():
         from skelanon.train import build
-    except ImportError as error:
-        raise typer.BadParameter(f"{error.name} is not installed: pip install 'skelanon[train]'") from error
     if run is not None and reference_checkpoint is not None:
         raise typer.BadParameter("give a run or --reference-checkpoint, not both")
     template = run is None and reference_checkpoint is None

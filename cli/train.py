@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .extras import needing_train
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
     from skelanon.train.trainer import Progress
-
-NEEDS_TRAIN = "{} is not installed: pip install 'skelanon[train]'"
 
 
 def train(
@@ -25,11 +25,9 @@ def train(
     from skelanon.configs.training_loader import load_training_run
 
     run = load_training_run(config, overrides or ())
-    try:
+    with needing_train():
         from skelanon.train.errors import CheckpointError, DataError, TrainingError
         from skelanon.train.trainer import train as train_run
-    except ImportError as error:
-        raise typer.BadParameter(NEEDS_TRAIN.format(error.name)) from error
     try:
         with _Display() as display:
             history = train_run(run, display.report)

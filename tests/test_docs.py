@@ -1,4 +1,4 @@
-"""Every command and snippet in README.md does what it says."""
+"""Every command and snippet in README.md and docs/training.md does what it says."""
 
 import re
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from skelanon.configs import check
+from skelanon.configs import check, shipped_runs
 from skelanon.sensors.skeleton_writer import write_demo_recording
 from skelanon.stream.curve import create_keys, load_client_keys
 from skelanon.stream.node import Node, create_node
@@ -19,18 +19,24 @@ from skelanon.stream.subscriber import Subscriber
 
 RunNode = Callable[[Callable[[], Node]], AbstractContextManager[Node]]
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+TRAINING = (ROOT / "docs" / "training.md").read_text("utf-8")
 SKELANON = [sys.executable, "-m", "skelanon.cli.main"]
 
 
-def blocks(language: str) -> list[str]:
-    """The code blocks of README.md in one language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    """The code blocks of a page in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-COMMANDS = [
-    line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines() if line[:9] == "skelanon "
-]
+def commands(text: str) -> list[list[str]]:
+    """The commands of a page, in order."""
+    lines = [line for block in blocks("sh", text) for line in block.splitlines()]
+    return [line.split("#")[0].split() for line in lines if line[:9] == "skelanon "]
+
+
+COMMANDS = commands(README)
 ENDLESS = {"run", "subscribe", "replay"}
 
 
@@ -103,3 +109,23 @@ def test_the_encrypted_node_of_the_readme(tmp_path: Path, run_node: RunNode, mon
         frame = subscriber.read(timeout_ms=5000)
     assert frame is not None
     assert frame.stream == "hall"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_way_from_recordings_to_a_bundle(tmp_path: Path) -> None:
+    """All commands of docs/training.md, one after the other, in one folder."""
+    pytest.importorskip("torch", reason="needs skelanon[train]")
+    for command in commands(TRAINING):
+        done = subprocess.run(
+            [*SKELANON, *command[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert done.returncode == 0, (command, done.stderr)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"sequence.png", "anonymizer.onnx", "figure5.png", "figure5.json", "figure6.png"} <= written
+
+
+def test_the_runs_that_the_docs_name_are_shipped() -> None:
+    named = {command[2] for command in commands(TRAINING) if command[1] == "train"}
+    assert named == {"synthetic-smoke-action", "synthetic-smoke-private", "synthetic-smoke-adv"}
+    assert named <= set(shipped_runs())

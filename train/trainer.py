@@ -42,6 +42,8 @@ Metrics = dict[str, float]
 
 _TEST_BATCH: Final = 4
 """Clips of a test batch for each clip of a training batch: without gradients there is room for more."""
+_FARTHEST_M2: Final = 1.0
+"""A mean squared displacement beyond this belongs to no anonymizer: bodies are not two metres tall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def create_fabric(settings: TrainerSettings) -> Fabric:
     return Fabric(
         accelerator=accelerator,
         devices=settings.devices,
-        strategy="ddp" if settings.devices > 1 else "auto",
+        strategy="ddp_find_unused_parameters_true" if settings.devices > 1 else "auto",  # Shift-GCN has some
         plugins=mixed,
     )
 
@@ -238,10 +240,12 @@ class _Trainer:
         return sizes
 
     def _check_finite(self, values: Metrics, epoch: int, step: int) -> None:
-        strange = [name for name, value in values.items() if not math.isfinite(value)]
-        if strange:
+        faults = [f"{name} is not finite" for name, value in values.items() if not math.isfinite(value)]
+        if values.get("distance_m2", 0.0) > _FARTHEST_M2:
+            faults.append(f"joints are moved by {values['distance_m2'] ** 0.5:.0f} m")
+        if faults:
             raise TrainingError(
-                f"training has diverged: {', '.join(strange)} is not finite in epoch {epoch + 1}, step {step}; "
+                f"training has diverged: {', '.join(faults)} in epoch {epoch + 1}, step {step}; "
                 f"lower the learning rate; {self._folder.path} holds the {epoch} epochs before"
             )
 

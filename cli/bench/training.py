@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from skelanon.cli.train import NEEDS_TRAIN
+from skelanon.cli.extras import needing_train
 
 from .naive_networks import WITH_LOOPS, naive_blocks
 
@@ -100,12 +100,10 @@ def bench_training(
     out: Annotated[Path | None, typer.Option(help="Write the figures to this file, as JSON.")] = None,
 ) -> None:
     """Measure a step of adversarial training, with machine and versions. Needs the `train` extra."""
-    try:
+    with needing_train():
         import torch
 
         import skelanon.train.trainer  # noqa: F401 - everything that a step needs
-    except ImportError as error:
-        raise typer.BadParameter(NEEDS_TRAIN.format(error.name)) from error
     import msgspec
     from rich.console import Console
 
