@@ -1,5 +1,6 @@
 """MS-G3D (arXiv 2003.14111), with and without its G3D branch. State-dict names are those of the public network."""
 
+import torch
 from torch import Tensor, nn
 
 from skelanon.sensors.joints import JOINTS
@@ -36,7 +37,7 @@ class MsG3dWithoutG3d(nn.Module):
         samples, _, _, joints, bodies = clips.shape
         x = self.data_bn(clips.permute(0, 4, 3, 1, 2).flatten(1, 3))  # (N, M * V * C, T)
         x = x.reshape(samples * bodies, joints, 3, -1).permute(0, 2, 3, 1)  # (N * M, C, T, V)
-        x = self.blocks(x)
+        x = self.blocks(x.contiguous(memory_format=torch.channels_last))  # the blocks keep it: no copies between them
         x = x.mean((2, 3)).reshape(samples, bodies, -1).mean(1)  # (N, C)
         logits: Tensor = self.fc(x)
         return logits

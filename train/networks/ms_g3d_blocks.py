@@ -82,9 +82,11 @@ class MultiScaleGraphConv(nn.Module):
         self.mlp = Mlp(channels * count, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        gathered = nn.functional.linear(x, self.adjacency + self.A_res)  # (N, C, T, K * V)
-        gathered = gathered.reshape(*x.shape[:3], -1, x.shape[3]).permute(0, 3, 1, 2, 4)  # (N, K, C, T, V)
-        out: Tensor = self.mlp(gathered.flatten(1, 2))
+        joints = x.shape[3]
+        graphs = (self.adjacency + self.A_res).reshape(-1, joints, joints).transpose(0, 1)  # (V, K, V)
+        gathered = graphs.flatten(0, 1) @ x.permute(0, 2, 3, 1)  # (N, T, V * K, C)
+        gathered = gathered.reshape(*gathered.shape[:2], joints, -1)  # (N, T, V, K * C)
+        out: Tensor = self.mlp(gathered.permute(0, 3, 1, 2))
         return out
 
 
@@ -100,8 +102,9 @@ class TemporalWindows(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.window // 2
-        padded = nn.functional.pad(x, (0, 0, half, half))
-        return padded.unfold(2, self.window, self.stride).transpose(3, 4).flatten(3)
+        padded = nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 0, half, half))  # (N, T, V, C)
+        windows = padded.unfold(1, self.window, self.stride)  # (N, T', V, C, W)
+        return windows.permute(0, 1, 4, 2, 3).flatten(2, 3).permute(0, 3, 1, 2)
 
 
 class WindowedGraphConv(nn.Module):
