@@ -83,9 +83,7 @@ class SkeletonDataset:
                 "make one with `skelanon dataset import`"
             ) from None
         except (OSError, ValueError, msgspec.DecodeError) as error:
-            raise DataError(
-                f"{self.folder} is no data set, or damaged ({type(error).__name__})"
-            ) from error
+            raise DataError(f"{self.folder} is no data set, or damaged ({type(error).__name__})") from error
         if self.info.format != FORMAT:
             raise DataError(
                 f"{self.folder} has format {self.info.format}, this version reads {FORMAT}: import it again"
