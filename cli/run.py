@@ -101,6 +101,8 @@ def _run(settings: "NodeSettings") -> None:
     with node:
         node.run()
         asked = node.stopped
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # it ends already; Python's own end would let a signal kill it
     faults = sum(counters.faults for counters in node.counters)
     if faults and not asked:
         sys.stderr.write(f"error: {faults} faults; the lines above say which\n")

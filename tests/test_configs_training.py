@@ -372,7 +372,7 @@ def test_an_unknown_name_is_answered_with_what_there_is(tmp_path: Path, monkeypa
 
 
 def test_overrides_come_after_what_is_extended() -> None:
-    run = load_training_run("utd-mhad-res-adv", ["data.frames=16", "objective.alpha=2", "objective.alpha=3", "out=x"])
+    run = load_training_run("etri-res-adv", ["data.frames=16", "objective.alpha=2", "objective.alpha=3", "out=x"])
     assert isinstance(run, AdversarialRun)
     assert (run.data.frames, run.objective.alpha, run.objective.beta, run.out) == (16, 3.0, 149.0, "x")
     with pytest.raises(ConfigError, match=r"^utd-mhad-res-adv.yaml: `data.frame` is not a setting$"):
