@@ -191,6 +191,8 @@ class ClassifierRun(_Run):
     """Architecture."""
     optimizer: OptimizerSettings
     """SGD or Adam."""
+    noise_m: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Training clips get Gaussian noise of a standard deviation between 0 and this, drawn for each clip, in metres."""
 
     @model_validator(mode="after")
     def _can_be_learnt(self) -> Self:

@@ -264,3 +264,34 @@ def test_in_mixed_precision_the_normalisation_and_the_losses_stay_float32(
     expected = Normalised(nn.Identity(), 1).sequence(joints, present).permute(0, 4, 1, 3, 2)
     assert seen[0].dtype == torch.float32
     torch.testing.assert_close(seen[0], expected, atol=1e-5, rtol=0)
+
+
+def test_noise_is_for_training_clips_alone_and_as_large_as_it_says(make_run: MakeRun) -> None:
+    run = make_run(noise_m=0.1)
+    dataset = SkeletonDataset(run.data.folder)
+    parts = split(dataset, run.data.split)
+    task = create_task(run, dataset, parts)
+    task.setup(create_fabric(run.trainer))
+    clips = task.clips(dataset, parts.train, run.data)
+    batch = Batch(*(torch.stack(tensors) for tensors in zip(*(clips[i] for i in range(18)), strict=True)))
+    raw = Normalised(nn.Identity(), 1).sequence(batch.joints, batch.present).permute(0, 4, 1, 3, 2)
+    seen: list[torch.Tensor] = []
+    task.learners["classifier"].network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    task.train()
+    task.step(batch, 0)
+    task.measure(batch)
+    stds = (seen[0] - raw).std(dim=(1, 2, 3, 4))
+    assert 0 < stds.min() < stds.max() <= 0.11
+    assert stds.mean() == pytest.approx(0.05, abs=0.02)
+    torch.testing.assert_close(seen[1], raw)
+
+
+def test_an_anonymizer_that_throws_joints_away_has_diverged(make_run: MakeRun, classifiers: dict[str, str]) -> None:
+    run = make_run(
+        "ensemble",
+        optimizer={"learning_rate": 100.0},
+        action=[classifiers["action"]],
+        private=[classifiers["private"]],
+    )
+    with pytest.raises(TrainingError, match=r"diverged: joints are moved by \d+ m in epoch 1, step 2; lower"):
+        train(run)

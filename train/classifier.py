@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -29,6 +30,7 @@ class ClassifierTask(Task):
         if run.network.weights is not None:
             load_weights(network, run.network.weights)
         self.learners = {"classifier": Learner(network, run.optimizer)}
+        self._noise_m = run.noise_m
         self._normalise = Normalised(nn.Identity(), run.data.bodies)
 
     def setup(self, fabric: Fabric) -> None:
@@ -36,16 +38,20 @@ class ClassifierTask(Task):
         self._normalise.to(fabric.device)
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
-        loss = cross_entropy(self._logits(batch), batch.targets[:, 0])
+        joints = self._normalise.sequence(batch.joints, batch.present)  # (N, T, P, V, C)
+        if self._noise_m:
+            std = self._noise_m * torch.rand(len(joints), 1, 1, 1, 1, device=joints.device)
+            joints = joints + std * torch.randn_like(joints) * batch.present[..., None, None]
+        loss = cross_entropy(self._logits(joints), batch.targets[:, 0])
         self.learners["classifier"].step(loss)
         return {"loss": loss.detach()}
 
     def measure(self, batch: Batch) -> Sums:
-        logits, wanted = self._logits(batch), batch.targets[:, 0]
+        joints = self._normalise.sequence(batch.joints, batch.present)
+        logits, wanted = self._logits(joints), batch.targets[:, 0]
         loss = cross_entropy(logits, wanted, reduction="sum")
         return {"test_loss": (loss, len(wanted)), **top_k(logits, wanted, self._label)}
 
-    def _logits(self, batch: Batch) -> Tensor:
-        clips = as_clips(self._normalise.sequence(batch.joints, batch.present))
-        logits: Tensor = self.learners["classifier"].wrapped(clips)
+    def _logits(self, joints: Tensor) -> Tensor:
+        logits: Tensor = self.learners["classifier"].wrapped(as_clips(joints))
         return logits
