@@ -200,6 +200,9 @@ def test_an_exported_run_is_the_network_frame_by_frame(make_run: MakeRun, untrai
         "test": 9,
     }
     assert manifest.provenance["config"]["objective"]["beta"] == 10
+    handed_on = (tmp_path / "x.onnx").read_bytes()
+    for path in (run.out, run.data.folder, *untrained["action"], *untrained["private"]):
+        assert path.encode() not in handed_on  # a folder's name may name whom it is about
     assert manifest.provenance["versions"].keys() | {"torch"} <= {"skelanon", "numpy", *manifest.provenance["packages"]}
 
 

@@ -22,6 +22,11 @@ from .trained import load_anonymizer
 
 PARITY_TOLERANCE_M: Final = 1e-5
 
+_LOCAL: Final[Any] = {
+    "out": True, "action": True, "private": True, "data": {"folder": True}, "anonymizer": {"weights": True},
+}  # fmt: skip
+"""Settings that are paths: a bundle is handed on, and a folder's name may name whom it is about."""
+
 
 def build_template(path: str | os.PathLike[str], root: TemplateRoot = "foot_anchored") -> Bundle:
     """Write the bundle of the Template anonymizer; with `foot_anchored`, it is the one that comes with skelanon.
@@ -68,7 +73,7 @@ def build_trained(run: str | os.PathLike[str], path: str | os.PathLike[str], axe
         name=f"{settings.anonymizer.kind.replace('_', '-')}-{settings.task}",
         anonymizer=settings.anonymizer.kind,
         provenance={
-            "config": settings.model_dump(exclude={"out"}),
+            "config": settings.model_dump(exclude=_LOCAL),
             "data": {"fingerprint": data.fingerprint, "train": data.train, "test": data.test},
             "seed": settings.trainer.seed,
             "versions": {name: version(name) for name in ("skelanon", "numpy")},  # torch's is in `packages`
