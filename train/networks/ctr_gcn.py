@@ -3,18 +3,13 @@
 Shapes: N samples, C channels, T frames, V joints, M bodies, K = 3 partitions, R channels of a relation.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from skelanon.sensors.joints import JOINTS
-
 from .graph import inward_outward
-from .ms_g3d_blocks import TemporalConv
+from .ms_g3d_blocks import TemporalConv, narrowed, pointwise
+from .stack import Layer, LayeredNetwork
 
-LAYERS = ((3, 64, 1), *[(64, 64, 1)] * 3, (64, 128, 2), *[(128, 128, 1)] * 2, (128, 256, 2), *[(256, 256, 1)] * 2)
-"""(channels, channels out, stride) of each layer."""
 DILATIONS = (1, 2)
 
 
@@ -70,73 +65,31 @@ class MultiScaleTemporalConv(nn.Module):
         super().__init__()
         width = channels // (len(DILATIONS) + 2)
         self.branches = nn.ModuleList(
-            nn.Sequential(*_narrowed(channels, width), nn.ReLU(), TemporalConv(width, width, 5, stride, dilation))
+            nn.Sequential(*narrowed(channels, width), nn.ReLU(), TemporalConv(width, width, 5, stride, dilation))
             for dilation in DILATIONS
         )
         largest = nn.MaxPool2d((3, 1), (stride, 1), (1, 0))
-        self.branches.append(nn.Sequential(*_narrowed(channels, width), nn.ReLU(), largest, nn.BatchNorm2d(width)))
-        self.branches.append(nn.Sequential(*_narrowed(channels, width, stride)))
+        self.branches.append(nn.Sequential(*narrowed(channels, width), nn.ReLU(), largest, nn.BatchNorm2d(width)))
+        self.branches.append(nn.Sequential(*narrowed(channels, width, stride)))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
-def _narrowed(channels: int, width: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(channels, width, 1, (stride, 1)), nn.BatchNorm2d(width)
-
-
-class Layer(nn.Module):
-    """A graph convolution, one over frames, a residual: (N, C, T, V) to (N, C', ceil(T / stride), V).
-
-    The layer that takes coordinates has no residual.
-    """
-
-    def __init__(self, channels: int, out: int, stride: int) -> None:
-        super().__init__()
-        self.gcn1 = RefinedGraphConv(channels, out)
-        self.tcn1 = MultiScaleTemporalConv(out, stride)
-        self.residual: nn.Module | None = None
-        if channels != 3:
-            same = channels == out and stride == 1
-            self.residual = nn.Identity() if same else TemporalConv(channels, out, 1, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.tcn1(self.gcn1(x))
-        return (out if self.residual is None else out + self.residual(x)).relu()
-
-
-class CtrGcn(nn.Module):
-    """CTR-GCN, joint stream.
-
-    forward: clips (N, 3, T, 25, M) float32, metres, M = `bodies`, zeros where nobody is; to logits (N, classes).
-    Any T; an absent body counts in the mean over bodies. Raises RuntimeError when M is another.
-    """
+class CtrGcn(LayeredNetwork):
+    """CTR-GCN, joint stream; `forward` as in `LayeredNetwork`."""
 
     def __init__(self, classes: int, bodies: int = 2) -> None:
-        super().__init__()
-        self.data_bn = nn.BatchNorm1d(bodies * JOINTS * 3)
-        for i, layer in enumerate(LAYERS, 1):
-            self.add_module(f"l{i}", Layer(*layer))
-        self.fc = nn.Linear(LAYERS[-1][1], classes)
-        self.apply(_initialise)
-        nn.init.normal_(self.fc.weight, std=math.sqrt(2 / classes))
+        super().__init__(_layer, classes, bodies)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        samples, _, _, joints, bodies = clips.shape
-        x = self.data_bn(clips.permute(0, 4, 3, 1, 2).flatten(1, 3))  # (N, M * V * C, T)
-        x = x.reshape(samples * bodies, joints, 3, -1).permute(0, 2, 3, 1)  # (N * M, C, T, V)
-        for i in range(1, len(LAYERS) + 1):
-            x = self.get_submodule(f"l{i}")(x)
-        x = x.mean((2, 3)).reshape(samples, bodies, -1).mean(1)  # (N, C)
-        logits: Tensor = self.fc(x)
-        return logits
+    @staticmethod
+    def initialise(module: nn.Module) -> None:
+        """A new graph convolution passes on little but its residual."""
+        LayeredNetwork.initialise(module)
+        if isinstance(module, RefinedGraphConv):
+            nn.init.constant_(module.bn.weight, 1e-6)
 
 
-def _initialise(module: nn.Module) -> None:
-    """The public code's initial weights: a new graph convolution passes on little but its residual."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, RefinedGraphConv):
-        nn.init.constant_(module.bn.weight, 1e-6)
+def _layer(channels: int, out: int, stride: int) -> Layer:
+    graph = RefinedGraphConv(channels, out)
+    return Layer(graph, MultiScaleTemporalConv(out, stride), pointwise, channels, out, stride)

@@ -35,6 +35,11 @@ class TemporalConv(nn.Module):
         return out
 
 
+def pointwise(channels: int, out: int, stride: int) -> TemporalConv:
+    """The residual of a layer that changes shape."""
+    return TemporalConv(channels, out, 1, stride)
+
+
 class MultiScaleTemporalConv(nn.Module):
     """MS-TCN (section 3.4): six branches side by side, a residual, and ReLU unless `activate` is false.
 
@@ -46,12 +51,12 @@ class MultiScaleTemporalConv(nn.Module):
         super().__init__()
         width = out // (len(DILATIONS) + 2)
         self.branches = nn.ModuleList(
-            nn.Sequential(*_narrowed(channels, width), nn.ReLU(), TemporalConv(width, width, 3, stride, dilation))
+            nn.Sequential(*narrowed(channels, width), nn.ReLU(), TemporalConv(width, width, 3, stride, dilation))
             for dilation in DILATIONS
         )
         largest = nn.MaxPool2d((3, 1), (stride, 1), (1, 0))
-        self.branches.append(nn.Sequential(*_narrowed(channels, width), nn.ReLU(), largest, nn.BatchNorm2d(width)))
-        self.branches.append(nn.Sequential(*_narrowed(channels, width, stride)))
+        self.branches.append(nn.Sequential(*narrowed(channels, width), nn.ReLU(), largest, nn.BatchNorm2d(width)))
+        self.branches.append(nn.Sequential(*narrowed(channels, width, stride)))
         same = channels == out and stride == 1
         self.residual = nn.Identity() if same else TemporalConv(channels, out, 1, stride)
         self.act = nn.ReLU() if activate else nn.Identity()
@@ -61,7 +66,8 @@ class MultiScaleTemporalConv(nn.Module):
         return out
 
 
-def _narrowed(channels: int, width: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
+def narrowed(channels: int, width: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
+    """How a branch begins: a 1x1 convolution to fewer channels, and batch norm."""
     return nn.Conv2d(channels, width, 1, (stride, 1)), nn.BatchNorm2d(width)
 
 

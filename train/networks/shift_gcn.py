@@ -12,8 +12,7 @@ from torch.nn.functional import conv2d
 
 from skelanon.sensors.joints import JOINTS
 
-LAYERS = ((3, 64, 1), *[(64, 64, 1)] * 3, (64, 128, 2), *[(128, 128, 1)] * 2, (128, 256, 2), *[(256, 256, 1)] * 2)
-"""(channels, channels out, stride) of each layer."""
+from .stack import Layer, LayeredNetwork
 
 
 class SpatialShift(nn.Module):
@@ -116,60 +115,22 @@ class Narrowing(nn.Module):
         return out
 
 
-class Layer(nn.Module):
-    """A shift over joints, one over frames, a residual: (N, C, V, T) to (N, C', V, T // stride).
+class ShiftGcn(LayeredNetwork):
+    """Shift-GCN; `forward` as in `LayeredNetwork`, but for T: raises ValueError when it is not divisible by 4."""
 
-    The layer that takes coordinates has no residual.
-    """
-
-    def __init__(self, channels: int, out: int, stride: int) -> None:
-        super().__init__()
-        self.gcn1 = SpatialShift(channels, out)
-        self.tcn1 = ShiftedTemporalConv(out, stride)
-        self.residual: nn.Module | None = None
-        if channels != 3:
-            same = channels == out and stride == 1
-            self.residual = nn.Identity() if same else Narrowing(channels, out, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.tcn1(self.gcn1(x))
-        return (out if self.residual is None else out + self.residual(x)).relu()
-
-
-class ShiftGcn(nn.Module):
-    """Shift-GCN.
-
-    forward: clips (N, 3, T, 25, M) float32, metres, M = `bodies`, zeros where nobody is; to logits (N, classes).
-    An absent body counts in the mean over bodies. Raises ValueError when T is not divisible by 4, RuntimeError when M
-    is another.
-    """
+    axes = (0, 2, 1, 3)
 
     def __init__(self, classes: int, bodies: int = 2) -> None:
-        super().__init__()
-        self.data_bn = nn.BatchNorm1d(bodies * JOINTS * 3)
-        for i, layer in enumerate(LAYERS, 1):
-            self.add_module(f"l{i}", Layer(*layer))
-        self.fc = nn.Linear(LAYERS[-1][1], classes)
-        self.apply(_initialise)
-        nn.init.normal_(self.fc.weight, std=math.sqrt(2 / classes))
+        super().__init__(_layer, classes, bodies)
 
     def forward(self, clips: Tensor) -> Tensor:
-        samples, _, frames, joints, bodies = clips.shape
+        frames = clips.shape[2]
         if frames == 0 or frames % 4:
             raise ValueError(
                 f"Shift-GCN halves a clip twice: {frames} frames are not divisible by 4, set `data.frames`"
             )
-        x = self.data_bn(clips.permute(0, 4, 3, 1, 2).flatten(1, 3))  # (N, M * V * C, T)
-        x = x.reshape(samples * bodies, joints, 3, frames).transpose(1, 2).contiguous()  # (N * M, C, V, T)
-        for i in range(1, len(LAYERS) + 1):
-            x = self.get_submodule(f"l{i}")(x)
-        x = x.mean((2, 3)).reshape(samples, bodies, -1).mean(1)  # (N, C)
-        logits: Tensor = self.fc(x)
-        return logits
+        return super().forward(clips)
 
 
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def _layer(channels: int, out: int, stride: int) -> Layer:
+    return Layer(SpatialShift(channels, out), ShiftedTemporalConv(out, stride), Narrowing, channels, out, stride)
