@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from .schema import Settings
 
 Network = Literal["ms_g3d", "ms_g3d_without_g3d", "shift_gcn", "agcn", "st_gcn", "ctr_gcn", "sgn"]
+Label = Literal["action", "private"]
 Place = Annotated[str, StringConstraints(min_length=1)]
 """A file, a folder or a column."""
 Value = Annotated[int, Field(ge=0)]
@@ -68,6 +69,10 @@ class DataSettings(Settings):
     """P = M, bodies of a clip."""
     choice: Literal["appearance", "motion_energy"] = "appearance"
     """Which bodies: those that appear first, as the stream takes them, or those that move most, as the paper does."""
+
+    def column(self, label: Label) -> str:
+        """The data set's column of one of the two labels."""
+        return self.action if label == "action" else self.private
 
     @model_validator(mode="after")
     def _two_labels(self) -> Self:
@@ -185,7 +190,7 @@ class ClassifierRun(_Run):
 
     task: Literal["classifier"]
     """What is trained."""
-    label: Literal["action", "private"]
+    label: Label
     """Which of the data's two labels."""
     network: NetworkSettings
     """Architecture."""
@@ -198,9 +203,10 @@ class ClassifierRun(_Run):
     def _can_be_learnt(self) -> Self:
         if self.network.name == "shift_gcn" and self.data.frames % 4:
             raise ValueError(f"`data.frames` is {self.data.frames}: shift_gcn halves clips twice, take a multiple of 4")
-        column = self.data.action if self.label == "action" else self.data.private
-        if column == self.data.split.by:
-            raise ValueError(f"`data.split.by` is {column!r}, the label itself: no class would both train and test")
+        if self.data.column(self.label) == self.data.split.by:
+            raise ValueError(
+                f"`data.split.by` is {self.data.split.by!r}, the label itself: no class would both train and test"
+            )
         return self
 
 
@@ -265,22 +271,14 @@ class _AnonymizerRun(_Run):
 
 
 class AdversarialRun(_AnonymizerRun):
-    """Algorithm 1: anonymizer against a privacy classifier that goes on learning."""
+    """Algorithm 1: anonymizer against privacy classifiers that go on learning; the paper has one h and one g."""
 
     task: Literal["adversarial"]
     """What is trained."""
     private_optimizer: OptimizerSettings
-    """Of the privacy classifier."""
+    """Of the privacy classifiers."""
     k: int = Field(default=1, ge=1)
     """Minimisation steps for each maximisation step."""
-
-    @model_validator(mode="after")
-    def _one_each(self) -> Self:
-        if len(self.action) != 1 or len(self.private) != 1:
-            raise ValueError(
-                "adversarial training takes one run in `action` and one in `private`; see `task: ensemble`"
-            )
-        return self
 
 
 class EnsembleRun(_AnonymizerRun):

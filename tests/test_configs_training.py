@@ -344,7 +344,7 @@ TASKS = "'classifier', 'auto_encoder', 'adversarial', 'ensemble'"
         (ENSEMBLE, "out=x anonymizer.kind=auto_encoder anonymizer.weights=x/", "`out` is 'x', a run that this one"),
         (ENSEMBLE, "private_optimizer={}", "`private_optimizer` is not a setting"),
         (ENSEMBLE, "action=[]", "`action`: list should have at least 1 item"),
-        (ADVERSARIAL, "action=[runs/a,runs/b]", "adversarial training takes one run in `action` and one in `private`"),
+        (ADVERSARIAL, "private=[]", "`private`: list should have at least 1 item"),
         (ADVERSARIAL, "objective.beta=-1", "`objective.beta` is -1: input should be greater than or equal to 0"),
     ],
 )  # fmt: skip

@@ -83,20 +83,37 @@ def test_the_adversary_learns_and_its_statistics_with_it(make_anonymizer_run: Ma
     run = make_anonymizer_run("adversarial")
     train(run)
     before = state(load_classifier(run.private[0]).network)  # type: ignore[union-attr]
-    after = finished(run).modules["adversary"]
+    after = finished(run).modules["adversary1"]
     assert changed(before, after) >= {"fc.weight", "fc.bias", "cnn.bn1.running_mean", "cnn.bn1.weight"}
+
+
+def test_each_of_several_adversaries_takes_its_own_step(
+    make_anonymizer_run: MakeRun, classifiers: dict[str, str]
+) -> None:
+    one, both = (
+        make_anonymizer_run(
+            "adversarial", private=[classifiers["private"]] * number, objective={"alpha": 0.0, "beta": 1.0}
+        )
+        for number in (1, 2)
+    )
+    alone, history = train(one), train(both)
+    assert history[0]["adversary_loss"] == pytest.approx(2 * alone[0]["adversary_loss"], rel=0.2)  # dropout differs
+    before = state(load_classifier(both.private[0]).network)  # type: ignore[union-attr]
+    for number in (1, 2):
+        assert "fc.weight" in changed(before, finished(both).modules[f"adversary{number}"])
+        assert f"adversary{number}_top1" in history[-1]
 
 
 def test_minimisation_leaves_the_adversary_alone(make_anonymizer_run: MakeRun) -> None:
     run = make_anonymizer_run("adversarial", k=100)
     history = train(run)
     assert "adversary_loss" not in history[0]
-    assert history[-1]["adversary_top1"] == history[-1]["private1_top1"]
+    assert history[-1]["adversary1_top1"] == history[-1]["private1_top1"]
     assert not changed(
         state(load_classifier(run.private[0]).network),  # type: ignore[union-attr]
-        finished(run).modules["adversary"],
+        finished(run).modules["adversary1"],
     )
-    assert set(finished(run).optimizers["adversary"]["state"]) == set()
+    assert set(finished(run).optimizers["adversary1"]["state"]) == set()
 
 
 def test_the_adversary_is_in_eval_mode_but_for_its_own_steps(
@@ -107,7 +124,7 @@ def test_the_adversary_is_in_eval_mode_but_for_its_own_steps(
 
     def watch(task: AdversarialTask, fabric: Any) -> None:
         setup(task, fabric)
-        task.learners["adversary"].network.register_forward_pre_hook(
+        task.learners["adversary1"].network.register_forward_pre_hook(
             lambda network, _: modes.append((network.training, next(network.parameters()).requires_grad))
         )
 
@@ -134,7 +151,7 @@ def test_alpha_has_no_part_in_maximisation(make_anonymizer_run: MakeRun) -> None
         objective = {"alpha": alpha, "beta": 1.0}
         run = make_anonymizer_run("adversarial", objective=objective, optimizer=still, trainer=one_epoch)
         losses.append(train(run)[0]["loss"])
-        adversaries.append(finished(run).modules["adversary"])
+        adversaries.append(finished(run).modules["adversary1"])
     assert losses[0] != losses[1]
     assert not changed(*adversaries)
 
@@ -233,7 +250,8 @@ def test_the_encoder_stays_as_it_was_pre_trained(make_run: MakeRun, make_anonymi
     assert isinstance(pre, AutoEncoderRun)
     first, second = train(pre)
     assert second["test_mse_m2"] < first["test_mse_m2"]
-    run = make_anonymizer_run("ensemble", anonymizer={"kind": "auto_encoder", "weights": pre.out})
+    anonymizer = {"kind": "auto_encoder", "weights": pre.out}
+    run = make_anonymizer_run("ensemble", anonymizer=anonymizer, optimizer={"learning_rate": 0.001})
     train(run)
     differ = changed(finished(pre).modules["anonymizer"], state(load_anonymizer(run.out).network))
     assert differ
@@ -246,7 +264,7 @@ def test_the_adversarys_learning_rate_is_its_own(make_anonymizer_run: MakeRun, t
     def report(progress: Progress) -> None:
         if progress.finished:
             learners = tasks[0].learners
-            rates.append(tuple(learners[n].optimizer.param_groups[0]["lr"] for n in ("anonymizer", "adversary")))
+            rates.append(tuple(learners[n].optimizer.param_groups[0]["lr"] for n in ("anonymizer", "adversary1")))
 
     train(
         make_anonymizer_run(

@@ -21,7 +21,7 @@ from matplotlib.text import Text
 from PIL import Image
 from pydantic import TypeAdapter
 
-from skelanon.configs.training import AnonymizerSettings, TrainingRun
+from skelanon.configs.training import AnonymizerSettings, Label, TrainingRun
 from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
 from skelanon.sensors.joints import INDEX, JOINTS
 from skelanon.train.anonymizers.create import create_anonymizer
@@ -32,7 +32,6 @@ from skelanon.train.evaluate import CAUTION, Accuracy, Evaluation, Row
 from skelanon.train.figures import draw_before_and_after, draw_curves, draw_ensemble_size, draw_trade_off
 from skelanon.train.figures.curves import Curves
 from skelanon.train.figures.ensemble_size import EnsembleSizes
-from skelanon.train.figures.evaluations import Label
 from skelanon.train.figures.page import SMALL_PRINT, spread
 from skelanon.train.figures.skeletons import BeforeAndAfter
 from skelanon.train.figures.trade_off import TradeOff
@@ -82,7 +81,7 @@ def settings(out: str, *, ensemble: int = 0, **changes: Any) -> dict[str, Any]:
 def begin(tree: dict[str, Any], modules: Mapping[str, Any] | None = None, history: Sequence[Metrics] = ()) -> RunFolder:
     """A run, with a checkpoint where it has a history."""
     folder = RunFolder(tree["out"])
-    classes: dict[str, tuple[int, ...]] = {"action": (0, 1), "private": (0, 1)}
+    classes: dict[Label, tuple[int, ...]] = {"action": (0, 1), "private": (0, 1)}
     record = DataRecord(fingerprint="0", licence="-", train=1, test=1, classes=classes)
     folder.begin(TypeAdapter[TrainingRun](TrainingRun).validate_python(tree), record)
     if history:
@@ -258,9 +257,9 @@ def after(epoch: int, **accuracies: float) -> Metrics:
 def test_curves_have_the_epochs_that_were_tested(drawn: list[Figure]) -> None:
     one = [
         {"epoch": 1, "loss": 1.0, "distance_m2": 99.0},  # a loss of training
-        after(2, action1_top1=0.9, action1_top5=1.0, private1_top1=0.5, adversary_top1=0.6),
+        after(2, action1_top1=0.9, action1_top5=1.0, private1_top1=0.5, adversary1_top1=0.6),
         {"epoch": 3, "loss": 1.0, "distance_m2": 99.0},
-        after(4, action1_top1=0.8, action1_top5=1.0, private1_top1=0.1, adversary_top1=0.3),
+        after(4, action1_top1=0.8, action1_top5=1.0, private1_top1=0.1, adversary1_top1=0.3),
     ]
     begin(settings("one") | {"trainer": {"epochs": 9, "batch_size": 2}}, history=one)
     ensemble = after(1, action1_top1=0.9, action2_top1=0.8, private1_top1=0.5, private2_top1=0.4)
@@ -270,7 +269,7 @@ def test_curves_have_the_epochs_that_were_tested(drawn: list[Figure]) -> None:
     assert msgspec.json.decode(Path("figure.json").read_bytes(), type=Curves) == numbers
     assert numbers.runs[0].epochs == (2, 4)
     assert numbers.runs[0].rmse_m == pytest.approx((0.04, 0.08))
-    expected = {"action1_top1": (0.9, 0.8), "private1_top1": (0.5, 0.1), "adversary_top1": (0.6, 0.3)}
+    expected = {"action1_top1": (0.9, 0.8), "private1_top1": (0.5, 0.1), "adversary1_top1": (0.6, 0.3)}
     assert numbers.runs[0].accuracies == expected
     assert list(numbers.runs[1].accuracies) == ["action1_top1", "action2_top1", "private1_top1", "private2_top1"]
     assert {"one", "two", "action", "private, frozen", "private, adversary", SMALL_PRINT} <= set(words(drawn[0]))

@@ -1,7 +1,8 @@
-"""Adversarial training: an anonymizer against a privacy classifier that goes on learning.
+"""Adversarial training: an anonymizer against privacy classifiers that go on learning.
 
 "Anonymization for Skeleton Action Recognition" (arXiv 2111.15129), algorithm 1: k steps of minimisation (equation 1),
-then one of maximisation, in which g minimises CE(z, g(f(x))), without alpha, as the public code does.
+then one of maximisation, in which g minimises CE(z, g(f(x))), without alpha, as the public code does. Several h and g,
+each g with a step of its own, are a generalisation: the paper has one of each here.
 """
 
 import torch
@@ -23,42 +24,56 @@ class AdversarialTask(EnsembleTask):
     """Alternates minimisation and maximisation.
 
     Each batch is a step of minimisation; every k-th is afterwards, with the anonymizer it has led to, a step of
-    maximisation. g is in eval mode (running statistics, no dropout) while f learns, in train mode while it learns.
+    maximisation for each g. They are in eval mode (running statistics, no dropout) while f learns, in train mode while
+    they learn themselves.
     """
 
     def __init__(self, run: AdversarialRun, dataset: SkeletonDataset, parts: Split) -> None:
         super().__init__(run, dataset, parts)
         self._k = run.k
-        self.learners["adversary"] = Learner(self._private[0].learner(), run.private_optimizer)
+        self._learning = {
+            f"adversary{number}": Learner(member.learner(), run.private_optimizer)
+            for number, member in enumerate(self._private, 1)
+        }
+        self.learners |= self._learning
 
     def setup(self, fabric: Fabric) -> None:
         super().setup(fabric)
-        self._weights = [weight for weight in self.learners["adversary"].network.parameters() if weight.requires_grad]
+        networks = self._adversaries()
+        self._weights = [weight for network in networks for weight in network.parameters() if weight.requires_grad]
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
-        adversary = self.learners["adversary"]
-        adversary.wrapped.eval()
         self._let_learn(False)
         losses = super().step(batch, number)
-        adversary.wrapped.train()
         self._let_learn(True)
         if (number + 1) % self._k == 0:
-            with torch.no_grad():
-                clips = as_clips(self._model.sequence(batch.joints, batch.present))
-            loss = cross_entropy(adversary.wrapped(clips), batch.targets[:, 1])
-            adversary.step(loss)
-            losses["adversary_loss"] = loss.detach()
+            losses["adversary_loss"] = self._maximise(batch)
         return losses
 
     def measure(self, batch: Batch) -> Sums:
-        """Beside the privacy classifier as it was at the start, `private1`, the one that has gone on learning."""
+        """Beside `private1`, ..., as they were at the start, `adversary1`, ..., which have gone on learning."""
+        metrics = super().measure(batch)
         clips = as_clips(self._model.sequence(batch.joints, batch.present))
-        logits: Tensor = self.learners["adversary"].wrapped(clips)
-        return {**super().measure(batch), **top_k(logits, batch.targets[:, 1], "adversary")}
+        for name, adversary in self._learning.items():
+            metrics |= top_k(adversary.wrapped(clips), batch.targets[:, 1], name)
+        return metrics
+
+    def _maximise(self, batch: Batch) -> Tensor:
+        """A step of each g; returns the sum of their losses."""
+        with torch.no_grad():
+            clips = as_clips(self._model.sequence(batch.joints, batch.present))
+        losses = []
+        for adversary in self._learning.values():
+            loss = cross_entropy(adversary.wrapped(clips), batch.targets[:, 1])
+            adversary.step(loss)
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
 
     def _adversaries(self) -> list[nn.Module]:
-        return [self.learners["adversary"].network]
+        return [adversary.network for adversary in self._learning.values()]
 
     def _let_learn(self, learns: bool) -> None:
+        for adversary in self._learning.values():
+            adversary.wrapped.train(learns)
         for weight in self._weights:
             weight.requires_grad_(learns)

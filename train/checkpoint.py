@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from skelanon.configs import ConfigError
-from skelanon.configs.training import TrainingRun
+from skelanon.configs.training import Label, TrainingRun
 from skelanon.configs.training_loader import load_training_run, resolved_yaml
 
 from .errors import CheckpointError, TrainingError
@@ -36,7 +36,7 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Sequences that train."""
     test: int
     """Sequences that test."""
-    classes: dict[str, tuple[int, ...]]
+    classes: dict[Label, tuple[int, ...]]
     """For each label (`action`, `private`) its values: class number i stands for entry i."""
 
 

@@ -1,7 +1,5 @@
 """Pre-training of a recognizer on raw skeletons, normalised as every anonymizer of the paper sees them."""
 
-from typing import Literal
-
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -23,9 +21,8 @@ class ClassifierTask(Task):
     """Cross-entropy of one label."""
 
     def __init__(self, run: ClassifierRun, dataset: SkeletonDataset, parts: Split) -> None:
-        self._label: Literal["action", "private"] = run.label
-        column = run.data.action if run.label == "action" else run.data.private
-        self.classes = {run.label: classes_of(dataset, column, parts, f"data.{run.label}")}
+        self._label = run.label
+        self.classes = {run.label: classes_of(dataset, run.data.column(run.label), parts, f"data.{run.label}")}
         network = create_network(run.network.name, len(self.classes[run.label]), run.data.bodies)
         if run.network.weights is not None:
             load_weights(network, run.network.weights)

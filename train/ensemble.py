@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from skelanon.configs.training import AdversarialRun, EnsembleRun
+from skelanon.configs.training import AdversarialRun, EnsembleRun, Label
 
 from .anonymizers.auto_encoder import AutoEncoder
 from .anonymizers.create import create_anonymizer
@@ -100,7 +100,7 @@ class EnsembleTask(Task):
         return -entropy(logits) if self._objective.privacy == "entropy" else kl_to_prior(logits, self._prior)
 
 
-def _common_classes(members: list[TrainedClassifier], label: str) -> tuple[int, ...]:
+def _common_classes(members: list[TrainedClassifier], label: Label) -> tuple[int, ...]:
     first, *others = members
     for other in others:
         if other.classes != first.classes:

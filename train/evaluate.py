@@ -5,14 +5,14 @@ far more. Frozen numbers say how far training has come; they are no measure of p
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from skelanon.configs.training import DataSettings
+from skelanon.configs.training import DataSettings, Label
 
 from .anonymizers.normalise import Normalised
 from .anonymizers.whole_clip import as_clips
@@ -37,7 +37,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of the classifier's run."""
     network: str
     """Its architecture."""
-    label: Literal["action", "private"]
+    label: Label
     """What it tells."""
     held_out: bool
     """Whether the release was made without it: neither trained against it nor aimed at it."""
@@ -92,8 +92,7 @@ def evaluate(
     settings = _common_data(told)
     dataset = SkeletonDataset(settings.folder)
     part = split(dataset, settings.split).test
-    wanted = {label: next((one for one in told if one.run.label == label), None) for label in ("action", "private")}
-    classes = {label: one.classes for label, one in wanted.items() if one}
+    classes = {one.run.label: one.classes for one in told}
     numbers = targets(dataset, part, settings, classes)
     clips = Clips(dataset, part, numbers, settings)
     ways = [create_release(name, told, settings.bodies) for name in releases]
@@ -122,7 +121,7 @@ class _Table:
         self,
         way: Release,
         told: Sequence[TrainedClassifier],
-        labels: Sequence[str],
+        labels: Sequence[Label],
         settings: DataSettings,
         measured: Sequence[bool],
         device: str,
@@ -181,9 +180,10 @@ def _common_data(told: Sequence[TrainedClassifier]) -> DataSettings:
     if not told:
         raise TrainingError("an evaluation needs classifiers: name their runs")
     first, *others = told
+    of_its_label = {one.run.label: one for one in reversed(told)}
     for other in others:
         if other.data.fingerprint != first.data.fingerprint or other.run.data != first.run.data:
             raise TrainingError(f"{first.path} and {other.path} were trained on different data, splits or clips")
-        if other.run.label == first.run.label and other.classes != first.classes:
-            raise TrainingError(f"{first.path} and {other.path} tell different classes apart")
+        if other.classes != (one := of_its_label[other.run.label]).classes:
+            raise TrainingError(f"{one.path} and {other.path} tell different classes apart")
     return first.run.data

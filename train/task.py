@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from skelanon.configs.training import DataSettings, OptimizerSettings
+from skelanon.configs.training import DataSettings, Label, OptimizerSettings
 
 from .data.clips import Batch, Clips
 from .data.splits import Indices, class_numbers
@@ -68,7 +68,7 @@ class Task(ABC):
     learners: by the names under which checkpoints keep them.
     """
 
-    classes: dict[str, tuple[int, ...]]
+    classes: dict[Label, tuple[int, ...]]
     learners: dict[str, Learner]
 
     def setup(self, fabric: Fabric) -> None:
@@ -97,12 +97,12 @@ class Task(ABC):
 
 
 def targets(
-    dataset: SkeletonDataset, part: Indices, settings: DataSettings, classes: Mapping[str, tuple[int, ...]]
+    dataset: SkeletonDataset, part: Indices, settings: DataSettings, classes: Mapping[Label, tuple[int, ...]]
 ) -> Indices:
     """(len(part), L) class numbers of the labels `classes` (`action`, `private`), in their order. Raises DataError."""
-    columns = {"action": settings.action, "private": settings.private}
-    numbers = [class_numbers(dataset, columns[label], classes[label], part, f"data.{label}") for label in classes]
-    return np.stack(numbers, 1)
+    return np.stack(
+        [class_numbers(dataset, settings.column(label), classes[label], part, f"data.{label}") for label in classes], 1
+    )
 
 
 def top_k(logits: Tensor, targets: Tensor, label: str) -> Sums:

@@ -3,11 +3,10 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from torch import nn
 
-from skelanon.configs.training import AdversarialRun, AutoEncoderRun, ClassifierRun, EnsembleRun
+from skelanon.configs.training import AdversarialRun, AutoEncoderRun, ClassifierRun, EnsembleRun, Label
 
 from .anonymizers.create import create_anonymizer
 from .checkpoint import DataRecord, RunFolder, load_state
@@ -37,7 +36,7 @@ class TrainedClassifier:
     @property
     def column(self) -> str:
         """The label's column in the data set."""
-        return self.run.data.action if self.run.label == "action" else self.run.data.private
+        return self.run.data.column(self.run.label)
 
     def learner(self) -> nn.Module:
         """A copy of the network that can go on learning."""
@@ -88,15 +87,13 @@ def load_auto_encoder(path: str | os.PathLike[str], network: nn.Module) -> None:
     load_state(network, checkpoint.modules.get("anonymizer", {}), f"the checkpoint of {path}")
 
 
-def fitting_classifier(
-    path: str, run: AnonymizerRun, label: Literal["action", "private"], fingerprint: str
-) -> TrainedClassifier:
+def fitting_classifier(path: str, run: AnonymizerRun, label: Label, fingerprint: str) -> TrainedClassifier:
     """A classifier that was trained on the same data, split and clips, of the label that a run needs it for.
 
     Raises TrainingError, naming the setting that differs; CheckpointError.
     """
     classifier = load_classifier(path)
-    column = run.data.action if label == "action" else run.data.private
+    column = run.data.column(label)
     if classifier.column != column:
         raise TrainingError(f"`{label}` names {path}, which tells `{classifier.column}`, not `{column}`")
     if classifier.data.fingerprint != fingerprint:

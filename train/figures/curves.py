@@ -32,7 +32,7 @@ class RunCurves(msgspec.Struct, frozen=True, kw_only=True):
     epochs: tuple[int, ...]
     """How many were finished."""
     accuracies: dict[str, tuple[float, ...]]
-    """Top-1 accuracies on test sequences: `action1_top1`, ..., `private1_top1`, ..., `adversary_top1`."""
+    """Top-1 accuracies on test sequences: `action1_top1`, ..., `private1_top1`, ..., `adversary1_top1`."""
     rmse_m: tuple[float, ...]
     """Root mean square difference of coordinates from raw, all joints of test sequences."""
 

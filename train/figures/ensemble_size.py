@@ -5,10 +5,11 @@ from pathlib import Path
 import msgspec
 from matplotlib.axes import Axes
 
+from skelanon.configs.training import Label
 from skelanon.train.errors import TrainingError
 from skelanon.train.evaluate import CAUTION
 
-from .evaluations import Label, Told, compared, describe, kind_of, read_evaluations, run_of, told_by
+from .evaluations import Told, compared, describe, kind_of, read_evaluations, run_of, told_by
 from .page import BLUE, VERMILION, label_ends, name_axes, page, panel, save
 
 _COLOURS: dict[Label, str] = {"action": BLUE, "private": VERMILION}

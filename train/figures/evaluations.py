@@ -6,12 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from skelanon.configs.training import Label
 from skelanon.train.checkpoint import RunFolder
 from skelanon.train.errors import CheckpointError, TrainingError
 from skelanon.train.evaluate import Evaluation, Row
 from skelanon.train.trained import AnonymizerRun
 
-Label = Literal["action", "private"]
 Kind = Literal["raw", "template", "noise", "attack", "run"]
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from skelanon.configs.training import DataSettings
+from skelanon.configs.training import DataSettings, Label
 from skelanon.train.anonymizers.normalise import Normalised
 from skelanon.train.checkpoint import RunFolder
 from skelanon.train.data.clips import Batch, Clips
@@ -119,7 +119,7 @@ def _released(release: str, dataset: SkeletonDataset, index: int, settings: Data
         )
     told = [load_classifier(release.partition("=")[2])] if kind_of(release) == "attack" else []
     part = np.array([index])
-    classes: dict[str, tuple[int, ...]] = {one.run.label: one.classes for one in told}
+    classes: dict[Label, tuple[int, ...]] = {one.run.label: one.classes for one in told}
     numbers = targets(dataset, part, settings, classes) if told else np.zeros((1, 0), np.int64)
     batch = Batch(*(tensor[None] for tensor in Clips(dataset, part, numbers, settings)[0]))
     with torch.no_grad():

@@ -9,10 +9,11 @@ import msgspec
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from skelanon.configs.training import Label
 from skelanon.train.errors import TrainingError
 from skelanon.train.evaluate import CAUTION, Row
 
-from .evaluations import Kind, Label, Told, compared, describe, kind_of, read_evaluations, run_of, told_by
+from .evaluations import Kind, Told, compared, describe, kind_of, read_evaluations, run_of, told_by
 from .page import BLUE, FAINT, QUIET, TEXT, label_points, name_axes, page, panel, save
 
 _MARKERS: Final[dict[str, str]] = {
