@@ -1,6 +1,6 @@
 PYTHON ?= python3
 PIP_FLAGS ?= -q --disable-pip-version-check -c constraints.txt
-FOLDERS := configs sensors export stream train cli
+FOLDERS := configs sensors export stream train audit cli
 SOURCES := $(shell find $(FOLDERS) -name '*.py' -o -name '*.yaml' -o -name '*.onnx') setup.py pyproject.toml constraints.txt
 
 .PHONY: demo test lint links bundle clean

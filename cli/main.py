@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from . import bench, dataset, evaluate, figure, keys, offline, run, train, watch
+from . import audit, bench, dataset, evaluate, figure, keys, offline, run, train, watch
 from .bench import training
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ for name, command, panel in (
     ("bench", bench.bench, "Stream"),
     ("train", train.train, "Offline"),
     ("evaluate", evaluate.evaluate, "Offline"),
+    ("audit", audit.audit, "Offline"),
     ("bench-training", training.bench_training, "Offline"),
     ("export", offline.export, "Offline"),
     ("inspect", offline.inspect, "Offline"),

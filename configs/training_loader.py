@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from .errors import ConfigError
 from .training import TrainingRun
-from .tree import Choice, Tree, checked, override, read
+from .tree import Choice, Tree, checked, merged, override, read
 
 _RUN: Final[TypeAdapter[TrainingRun]] = TypeAdapter(TrainingRun)
 _TASK: Final = Choice("task", ("classifier", "auto_encoder", "adversarial", "ensemble"))
@@ -55,7 +55,7 @@ def _extended(file: Path, above: tuple[Path, ...]) -> Tree:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"{source}: `extends` must be the name of a file, or a list of names")
     way = (*above, file.resolve())
-    merged: Tree = {}
+    tree_below: Tree = {}
     for name in names:
         try:
             base = _find(name, file.parent, _shipped())
@@ -64,16 +64,8 @@ def _extended(file: Path, above: tuple[Path, ...]) -> Tree:
         if base.resolve() in way:
             circle = " -> ".join(step.name for step in (*way[way.index(base.resolve()) :], base))
             raise ConfigError(f"{source}: `extends` goes in a circle: {circle}")
-        merged = _merged(merged, _extended(base, way))
-    return _merged(merged, tree)
-
-
-def _merged(below: Tree, above: Tree) -> Tree:
-    merged = {**below, **above}
-    for key in below.keys() & above.keys():
-        if isinstance(below[key], dict) and isinstance(above[key], dict):
-            merged[key] = _merged(below[key], above[key])
-    return merged
+        tree_below = merged(tree_below, _extended(base, way))
+    return merged(tree_below, tree)
 
 
 def _find(name: str, folder: Path, known: list[str]) -> Path:

@@ -70,8 +70,17 @@ def override(tree: Tree, overrides: Iterable[str]) -> None:
         _apply(tree, number, text)
 
 
-def checked(schema: TypeAdapter[T], choice: Choice, tree: object, source: str) -> T:
-    """Turn a tree into the settings of a schema. Raises ConfigError, all faults in one message."""
+def merged(below: Tree, above: Tree) -> Tree:
+    """One tree over another: mappings key by key, anything else replaced."""
+    result = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            result[key] = merged(below[key], above[key])
+    return result
+
+
+def checked(schema: TypeAdapter[T], choice: Choice | None, tree: object, source: str) -> T:
+    """Turn a tree into the settings of a schema; `choice` is the one in it, if any. Raises ConfigError."""
     try:
         return schema.validate_python(tree)
     except ValidationError as error:
@@ -107,11 +116,11 @@ def _apply(tree: Tree, number: int, text: str) -> None:
     branch[last] = value
 
 
-def _describe(fault: ErrorDetails, choice: Choice) -> str:
+def _describe(fault: ErrorDetails, choice: Choice | None) -> str:
     location = [str(part) for part in fault["loc"]]
     kind, context = fault["type"], fault.get("ctx", {})
-    chosen = choice.leads_to(location)
-    if chosen:
+    chosen = choice is not None and choice.leads_to(location)
+    if choice is not None and chosen:
         tag = len(choice.place)
         del location[tag : tag + 1]  # pydantic puts the name of what was chosen there
     key = _key(part for part in location if part != "[key]")
@@ -119,10 +128,10 @@ def _describe(fault: ErrorDetails, choice: Choice) -> str:
         return f"`{key}` is not a setting"
     if kind == "missing":
         return f"`{key}` is missing"
-    if kind == "union_tag_not_found":
+    if choice is not None and kind == "union_tag_not_found":
         *names, last = (repr(name) for name in choice.names)
         return f"`{_key([*location, choice.key])}` is missing: must be {', '.join(names)} or {last}"
-    if kind == "union_tag_invalid":
+    if choice is not None and kind == "union_tag_invalid":
         tag_shown = repr(_shown(str(context["tag"])))
         return f"`{_key([*location, choice.key])}` is {tag_shown}: must be one of {context['expected_tags']}"
     if kind in _NOT_SETTINGS:

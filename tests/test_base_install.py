@@ -15,7 +15,7 @@ SKELANON = BINARIES / ("skelanon.exe" if os.name == "nt" else "skelanon")
 
 NEWEST = max(
     path.stat().st_mtime
-    for folder in ("configs", "sensors", "export", "stream", "train", "cli")
+    for folder in ("configs", "sensors", "export", "stream", "train", "audit", "cli")
     for path in (ROOT / folder).rglob("*.py")
 )
 INSTALLED = ENVIRONMENT / ".installed"
@@ -76,4 +76,4 @@ def test_type_checkers_see_that_every_folder_is_typed(tmp_path: Path) -> None:
         "import pathlib, skelanon\n"
         "print(*sorted(path.parent.name for path in pathlib.Path(skelanon.__path__[0]).glob('*/py.typed')))"
     )
-    assert run(PYTHON, "-c", script, cwd=tmp_path).stdout == "cli configs export sensors stream train\n"
+    assert run(PYTHON, "-c", script, cwd=tmp_path).stdout == "audit cli configs export sensors stream train\n"

@@ -17,7 +17,8 @@ LEFT_OF = {
     "export": {"configs", "sensors"},
     "stream": {"configs", "sensors", "export"},
     "train": {"configs", "sensors", "export"},
-    "cli": {"configs", "sensors", "export", "stream", "train"},
+    "audit": {"configs", "sensors", "export", "stream", "train"},
+    "cli": {"configs", "sensors", "export", "stream", "train", "audit"},
 }
 """What each folder may import. `stream` and `train` do not know each other."""
 

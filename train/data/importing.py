@@ -10,16 +10,12 @@ import contextlib
 import hashlib
 import io
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
-import sys
-import threading
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +27,7 @@ from numpy.typing import NDArray
 
 from skelanon.sensors.joints import JOINTS
 from skelanon.train.errors import DataError
+from skelanon.train.worker_pool import interrupts_later, worker_pool
 
 from .importers import create_importer
 from .importers.importer import ImportedSequence, Importer, Skipped
@@ -158,10 +155,9 @@ def _finished(task: _Task, waiting: Sequence[int], workers: int) -> Generator[in
             _write_shard(task.importer, task.items_of(chunk), task.shard(chunk))
             yield chunk
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (task.importer,)) as pool:
+    with worker_pool(workers, _start_worker, task.importer) as pool:
         try:
-            with _interrupts_later():
+            with interrupts_later():
                 futures: dict[Future[None], int] = {
                     pool.submit(_work, task.items_of(chunk), task.shard(chunk)): chunk for chunk in waiting
                 }
@@ -173,21 +169,6 @@ def _finished(task: _Task, waiting: Sequence[int], workers: int) -> Generator[in
                 "a process was ended from outside, maybe for want of memory: run the same import again, "
                 "with fewer workers; it goes on where it stopped"
             ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # after Ctrl-C: what is being read is finished first
-
-
-@contextlib.contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Ctrl-C waits, and for processes that are made meanwhile for ever: it is the parent's business."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _importer: Importer
@@ -197,16 +178,6 @@ _importer: Importer
 def _start_worker(importer: Importer) -> None:
     global _importer
     _importer = importer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for Windows, see `_interrupts_later`
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed leaves its workers waiting for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(items: Sequence[str], shard: Path) -> None:

@@ -1,0 +1,9 @@
+"""The audit: what published skeletons still give away, to attackers who may retrain, and what they are good for."""
+
+from .audit import Auditor
+from .errors import AuditError
+from .publishing import publish, release
+from .published import Published
+from .results import Audit, Finding
+
+__all__ = ["Audit", "AuditError", "Auditor", "Finding", "Published", "publish", "release"]

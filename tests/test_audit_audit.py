@@ -1,0 +1,141 @@
+"""A whole audit of made-up persons, of whom it is known what gives them away."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs skelanon[train]")
+
+from skelanon.audit import Audit, AuditError, Auditor
+from skelanon.configs.auditing import AuditSettings
+from skelanon.sensors.frame import Joints
+from skelanon.sensors.population import Activity, Person, motion, population
+from skelanon.train.data.store import SkeletonDataset
+
+Write = Callable[..., SkeletonDataset]
+PERSONS, TRIALS, FRAMES = 3, 48, 12
+
+
+def settings(dataset: SkeletonDataset, **changes: Any) -> AuditSettings:
+    tree: dict[str, Any] = {
+        "data": str(dataset.folder),
+        "frames": 12,
+        "inversion": False,
+        "tasks": [
+            {"name": "identity", "label": "subject", "split": {"by": "trial", "modulo": 2, "test": [1]}},
+        ],
+        "attackers": {"families": ["proportions", "tcn"], "seeds": [0], "patience": 8, "max_epochs": 200},
+    }
+    return AuditSettings.model_validate({**tree, **changes})
+
+
+def audited(dataset: SkeletonDataset, cache: Path, *releases: str, **changes: Any) -> Audit:
+    return Auditor(settings(dataset, **changes), releases, cache).run(workers=1)
+
+
+def score(audit: Audit, release: str) -> tuple[float, bool]:
+    (found,) = (one for one in audit.findings if one.release == release)
+    return found.score, found.told
+
+
+def dataset_of(write: Write, people: list[Person], rng: np.random.Generator) -> SkeletonDataset:
+    """Each person waves, often, each time from another moment on: clips of one person differ in phase alone."""
+    rows = []
+    for number, person in enumerate(people):
+        for trial in range(TRIALS):
+            times = rng.uniform(0, 10) + np.arange(FRAMES) / 10
+            joints: Joints = motion(replace(person, phase=float(rng.uniform())), Activity.WAVE, times)
+            rows.append((joints[:, None], {"subject": number, "trial": trial}))
+    return write(*rows)
+
+
+@pytest.fixture(scope="module")
+def bodies_differ(write_dataset: Write) -> SkeletonDataset:
+    """Style switched off: persons who move alike and differ in their bodies."""
+    one, *others = population(1, PERSONS)
+    people = [one, *(replace(one, lengths=other.lengths, stature_m=other.stature_m) for other in others)]
+    return dataset_of(write_dataset, people, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def styles_differ(write_dataset: Write) -> SkeletonDataset:
+    """Proportions switched off: persons with one and the same body, who lean and wave in their own ways."""
+    one = population(1, 1)[0]
+    people = [replace(one, lean=0.06 * i, cadence_hz=0.75 + 0.15 * i) for i in range(PERSONS)]
+    return dataset_of(write_dataset, people, np.random.default_rng(0))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_template_hides_bodies_from_every_attacker(bodies_differ: SkeletonDataset, tmp_path: Path) -> None:
+    found = audited(bodies_differ, tmp_path, "template")
+    assert not found.failed
+    reached, told = score(found, "raw")
+    assert told
+    assert reached > 0.95
+    (task,) = found.tasks
+    adaptive = [one for one in found.attacks if (one.release, one.threat) == ("template", "adaptive")]
+    assert len(adaptive) == 2
+    for attack in adaptive:
+        assert attack.interval.low <= task.prior_interval.high
+    assert not score(found, "template")[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_template_does_not_hide_style(styles_differ: SkeletonDataset, tmp_path: Path) -> None:
+    found = audited(styles_differ, tmp_path, "template")
+    assert not found.failed
+    reached, told = score(found, "template")
+    assert told
+    assert reached > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_crippled_attackers_make_the_audit_fail(bodies_differ: SkeletonDataset, tmp_path: Path) -> None:
+    crippled = {"families": ["proportions", "tcn"], "seeds": [0], "max_epochs": 1}
+    found = audited(bodies_differ, tmp_path, "template", attackers=crippled)
+    assert any("no attacker on whole clips of template" in reason for reason in found.failed)
+    assert "tcn" in {one.family for one in found.weak}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_attackers_below_what_is_known_make_the_audit_fail(styles_differ: SkeletonDataset, tmp_path: Path) -> None:
+    task = {"name": "identity", "label": "subject", "split": {"by": "trial", "modulo": 2, "test": [1]}}
+    weak = {"families": ["proportions"], "seeds": [0]}  # of equal bodies it knows but the lean
+    found = audited(styles_differ, tmp_path, tasks=[{**task, "known": 1.0}], attackers=weak)
+    assert found.failed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_is_finished_is_not_done_again(
+    bodies_differ: SkeletonDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weak = {"families": ["proportions"], "seeds": [0]}
+    first = audited(bodies_differ, tmp_path, "template", attackers=weak)
+    monkeypatch.setattr("skelanon.audit.jobs.create_attacker", None)
+    monkeypatch.setattr("skelanon.audit.publishing.OnnxRuntimeCpu", None)
+    assert not Auditor(settings(bodies_differ, attackers=weak), ["template"], tmp_path).waiting()
+    assert audited(bodies_differ, tmp_path, "template", attackers=weak) == first
+
+
+def test_a_damaged_result_is_named(bodies_differ: SkeletonDataset, tmp_path: Path) -> None:
+    weak = {"families": ["proportions"], "seeds": [0]}
+    audited(bodies_differ, tmp_path, attackers=weak)
+    for file in (tmp_path / "scores").iterdir():
+        file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(AuditError, match=r"is damaged .*: remove it, and run the audit again"):
+        audited(bodies_differ, tmp_path, attackers=weak)
+
+
+def test_an_audit_of_nothing_private_is_refused(bodies_differ: SkeletonDataset, tmp_path: Path) -> None:
+    task = {"name": "it", "label": "subject", "use": "utility", "split": {"by": "trial", "test": [1]}}
+    with pytest.raises(AuditError, match="nothing that is private"):
+        Auditor(settings(bodies_differ, tasks=[task]), [], tmp_path)

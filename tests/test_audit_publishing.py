@@ -1,0 +1,145 @@
+"""What is attacked is what the stream publishes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs skelanon[train]")
+
+from skelanon.audit import AuditError, Published, publish, release
+from skelanon.audit.publishing import release_key
+from skelanon.audit.view import view
+from skelanon.sensors.frame import Joints
+from skelanon.sensors.population import Activity, population, skeleton_sequence
+from skelanon.train.data.store import SkeletonDataset
+
+Write = Callable[..., SkeletonDataset]
+Runners = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def bodies() -> list[Joints]:
+    """Three sequences, (T, 1, 25, 3), of different lengths."""
+    people = population(3, 3)
+    return [skeleton_sequence(person, Activity.WALK, 15, 10 + 4 * i, 0)[:, None] for i, person in enumerate(people)]
+
+
+@pytest.fixture(scope="module")
+def dataset(write_dataset: Write, bodies: list[Joints]) -> SkeletonDataset:
+    return write_dataset(*((joints, {"subject": i}) for i, joints in enumerate(bodies)))
+
+
+def shrunk(joints: Joints) -> Joints:
+    return joints * np.float32(0.9) + np.float32(0.05)  # what the scripted runner does
+
+
+def test_bodies_go_through_the_streams_anonymizer(
+    dataset: SkeletonDataset, bodies: list[Joints], scripted_runner: Runners
+) -> None:
+    runner = scripted_runner()
+    published = publish(dataset, runner)
+    assert len(runner.calls) >= 3
+    assert np.allclose(published.joints, shrunk(np.concatenate(bodies)[:, 0]), atol=1e-6)
+    assert published.start.tolist() == [0, 10, 24, 42]
+    assert published.frame[10:24].tolist() == list(range(14))
+    ids = [set(published.id[published.rows(i)].tolist()) for i in range(3)]
+    assert [len(one) for one in ids] == [1, 1, 1]
+    assert len(set.union(*ids)) == 3  # a new id for each sequence
+
+
+def test_what_the_guard_withholds_is_not_attacked(dataset: SkeletonDataset, scripted_runner: Runners) -> None:
+    published = publish(dataset, scripted_runner(lambda joints: joints))  # the identity: raw joints
+    assert len(published.joints) == 0
+    assert len(published.captured_ns) == 42  # frames were published, without bodies
+    assert all(len(published.main_body(i)) == 0 for i in range(3))
+    assert not view(published, 8).faced.any()
+
+
+def test_a_model_that_fails_is_no_anonymizer(dataset: SkeletonDataset, scripted_runner: Runners) -> None:
+    def fail(joints: Joints) -> Joints:
+        raise RuntimeError
+
+    with pytest.raises(AuditError, match="nothing would be published"):
+        publish(dataset, scripted_runner(fail))
+
+
+def test_template_is_published_with_the_templates_bones(dataset: SkeletonDataset) -> None:
+    published = release("template", dataset)
+    assert len(published.joints) == 42
+    shin = np.linalg.norm(published.joints[:, 14] - published.joints[:, 13], axis=1)
+    assert np.ptp(shin) < 1e-5
+
+
+def test_raw_and_noise_are_what_they_say(dataset: SkeletonDataset, bodies: list[Joints]) -> None:
+    raw, noisy = release("raw", dataset), release("noise=0.05", dataset)
+    assert np.array_equal(raw.joints, np.concatenate(bodies)[:, 0])
+    assert (noisy.joints - raw.joints).std() == pytest.approx(0.05, rel=0.05)
+
+
+def test_a_file_of_released_skeletons_round_trips(dataset: SkeletonDataset, tmp_path: Path) -> None:
+    raw = release("raw", dataset)
+    raw.save(tmp_path / "released.npz")
+    again = release(str(tmp_path / "released.npz"), dataset)
+    for name in ("joints", "start", "frame", "id", "tracking", "frame_start", "captured_ns"):
+        assert np.array_equal(getattr(again, name), getattr(raw, name))
+    np.savez(tmp_path / "bare.npz", joints=raw.joints, start=raw.start)
+    bare = release(str(tmp_path / "bare.npz"), dataset)
+    assert np.array_equal(view(bare, 8).faced, view(raw, 8).faced)
+
+
+def test_wrong_files_are_refused(dataset: SkeletonDataset, tmp_path: Path) -> None:
+    raw = release("raw", dataset)
+    file = tmp_path / "released.npz"
+    for arrays, message in (
+        ({"joints": raw.joints}, "no array `start`"),
+        ({"joints": raw.joints, "start": np.array([0, 41])}, "does not divide"),
+        ({"joints": raw.joints, "start": np.array([0, 42])}, "1 sequences"),
+        ({"joints": raw.joints * np.nan, "start": raw.start}, "not finite"),
+        ({"joints": raw.joints[:, :20], "start": raw.start}, "shapes differ"),
+    ):
+        np.savez(file, **arrays)
+        with pytest.raises(AuditError, match=message):
+            release(str(file), dataset)
+    file.write_bytes(b"PK")
+    with pytest.raises(AuditError, match="cannot be read"):
+        release(str(file), dataset)
+    for name in ("noise=much", "nothing"):
+        with pytest.raises(AuditError, match=name):
+            release(name, dataset)
+
+
+def test_the_main_body_is_the_one_that_is_there_longest(write_dataset: Write, bodies: list[Joints]) -> None:
+    longer = bodies[2]  # 18 frames
+    joints = np.zeros((18, 2, 25, 3), np.float32)
+    joints[:10, 0], joints[:, 1] = bodies[0][:, 0], longer[:, 0]
+    raw = release("raw", write_dataset((joints, {"subject": 0})))
+    assert np.array_equal(raw.joints[raw.main_body(0)], longer[:, 0])
+
+
+def test_where_a_body_stands_is_apart_from_how_it_stands(dataset: SkeletonDataset) -> None:
+    raw = release("raw", dataset)
+    moved = raw.joints + np.array([0.4, 0.1, -0.2], np.float32)
+    other = Published(moved, raw.start, raw.frame, raw.id, raw.tracking, raw.frame_start, raw.captured_ns)
+    assert np.allclose(view(raw, 8).faced, view(other, 8).faced, atol=1e-4)
+    assert not np.allclose(view(raw, 8).place, view(other, 8).place, atol=0.05)
+    assert view(raw, 8).faced.shape == (3, 8, 25, 3)
+
+
+def test_a_key_follows_from_the_set_and_from_contents(
+    dataset: SkeletonDataset, write_dataset: Write, bodies: list[Joints], tmp_path: Path
+) -> None:
+    raw = release("raw", dataset)
+    raw.save(tmp_path / "one.npz")
+    raw.save(tmp_path / "same.npz")
+    np.savez(tmp_path / "other.npz", joints=raw.joints, start=raw.start)
+    files = [str(tmp_path / f"{name}.npz") for name in ("one", "same", "other")]
+    one, same, other = (release_key(file, dataset) for file in files)
+    assert one == same
+    smaller = write_dataset((bodies[0], {"subject": 0}))
+    keys = {one, other, *(release_key(name, dataset) for name in ("raw", "noise=0.1", "noise=0.2", "template"))}
+    assert len(keys | {release_key("raw", smaller)}) == 7
+    with pytest.raises(AuditError, match=r"missing.onnx: No such file"):
+        release_key("missing.onnx", dataset)
