@@ -2,8 +2,8 @@
 
 from .audit import Auditor
 from .errors import AuditError
-from .publishing import publish, release
 from .published import Published
+from .publishing import publish, release
 from .results import Audit, Finding
 
 __all__ = ["Audit", "AuditError", "Auditor", "Finding", "Published", "publish", "release"]

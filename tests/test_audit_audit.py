@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="needs skelanon[train]")
 
-from skelanon.audit import Audit, AuditError, Auditor
+from skelanon.audit import Audit, AuditError, Auditor, Published, release
 from skelanon.configs.auditing import AuditSettings
 from skelanon.sensors.frame import Joints
 from skelanon.sensors.population import Activity, Person, motion, population
@@ -139,3 +140,39 @@ def test_an_audit_of_nothing_private_is_refused(bodies_differ: SkeletonDataset, 
     task = {"name": "it", "label": "subject", "use": "utility", "split": {"by": "trial", "test": [1]}}
     with pytest.raises(AuditError, match="nothing that is private"):
         Auditor(settings(bodies_differ, tasks=[task]), [], tmp_path)
+
+
+def with_a_message(released: Published, channel: str, subjects: NDArray[np.int64]) -> Published:
+    """A release that says who is who, but not by the pose."""
+    who = np.repeat(subjects, np.diff(released.start))  # of each row
+    if channel == "last bits":
+        bits = released.joints.view(np.uint32) & np.uint32(0xFFFFFFFC) | who[:, None, None].astype(np.uint32)
+        return replace(released, joints=bits.view(np.float32))
+    if channel == "tracking states":
+        tracking = released.tracking.copy()
+        tracking[np.arange(len(who)), who] = 1
+        return replace(released, tracking=tracking)
+    if channel == "timestamps":
+        frames = np.repeat(subjects, np.diff(released.frame_start))
+        return replace(released, captured_ns=released.captured_ns // 10 * 10 + frames)
+    return replace(released, id=(released.id // 4 * 4 + who).astype(np.uint32))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_hidden_messages_are_caught_by_the_name_of_their_channel(
+    bodies_differ: SkeletonDataset, tmp_path: Path
+) -> None:
+    clean = release("template", bodies_differ)
+    channels = ("last bits", "tracking states", "timestamps", "ids")
+    for channel in channels:
+        with_a_message(clean, channel, bodies_differ.labels["subject"]).save(tmp_path / f"{channel}.npz")
+    files = {str(tmp_path / f"{channel}.npz"): channel for channel in channels}
+    weak = {"families": ["proportions"], "seeds": [0]}
+    found = audited(bodies_differ, tmp_path / "cache", "template", *files, attackers=weak)
+    for file, channel in files.items():
+        caught = {one.name for one in found.channels if one.release == file and one.told}
+        usual = {one.name for one in found.channels if one.release == "template" and one.told}
+        assert caught - usual == {channel}
+        (loud,) = (one for one in found.channels if one.release == file and one.name == channel)
+        assert loud.score > 0.9
