@@ -68,7 +68,7 @@ class Analysis:
                     yield f"{task.name}: no attacker on whole clips of {name} is strong enough and has converged"
 
     def findings(self) -> Iterator[Finding]:
-        """The strongest adaptive attacker's word, for each task and release."""
+        """The strongest adaptive attacker's word, for each task and release; side channels are attackers too."""
         for exam in self._plan.exams:
             for name in self._plan.keys:
                 yield self._finding(exam, name)
@@ -76,7 +76,7 @@ class Analysis:
     def channels(self) -> Iterator[Channel]:
         """What side channels tell."""
         for exam in self._plan.exams:
-            if exam.task.use == "private" and exam.classes:
+            if self._has_channels(exam):
                 for name in self._plan.keys:
                     for channel in CHANNELS:
                         marks = [_marks(exam, one) for one in self._told(exam, channel, name, name)]
@@ -135,6 +135,9 @@ class Analysis:
                 known=exam.task.known,
             )
 
+    def _has_channels(self, exam: Exam) -> bool:
+        return any(job.exam is exam for job in self._plan.channels(RAW))
+
     def _told(self, exam: Exam, family: str, learned_on: str, tried_on: str) -> list[Told]:
         """What a family tells, for each seed."""
         jobs = self._plan.channels(learned_on) if family in CHANNELS else self._plan.attacks(learned_on)
@@ -162,7 +165,8 @@ class Analysis:
         ]
 
     def _finding(self, exam: Exam, name: str) -> Finding:
-        told = {family: self._told(exam, family, name, name) for family in self._families}
+        channels = CHANNELS if self._has_channels(exam) else ()
+        told = {family: self._told(exam, family, name, name) for family in (*self._families, *channels)}
         marks = {family: [_marks(exam, one) for one in several] for family, several in told.items()}
         scores = {family: float(np.mean([_score(exam, one) for one in several])) for family, several in marks.items()}
         best = max(scores, key=lambda family: scores[family])

@@ -36,7 +36,7 @@ from .exam import Exam
 from .published import Published
 from .view import View, view
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Of everything that turns a job into scores: a change of an attacker or of the view is a new number."""
 
 

@@ -70,7 +70,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     release: str
     task: str
     family: str
-    """The strongest attacker."""
+    """The strongest attacker, or the side channel that tells most."""
     score: float
     """Its accuracy or R2, mean over seeds."""
     interval: Interval

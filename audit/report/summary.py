@@ -45,7 +45,8 @@ def _headline(audit: Audit, record: TaskRecord, finding: Finding) -> dict[str, A
         **_scores(record, finding),
         "told": finding.told,
         "attacker": finding.family,
-        "attackers": len(families),
+        "attackers": len(families)
+        + sum((one.release, one.task) == (finding.release, record.name) for one in audit.channels),
         "tried": record.tried,
         "persons": record.persons,
     }

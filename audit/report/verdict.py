@@ -100,7 +100,7 @@ def _statement(audit: Audit, record: TaskRecord, finding: Finding) -> Statement:
             for one in audit.attacks
             if (one.release, one.task, one.threat) == (finding.release, finding.task, "adaptive")
         }
-    )
+    ) + sum((one.release, one.task) == (finding.release, finding.task) for one in audit.channels)
     skeletons = "raw skeletons" if finding.release == RAW else "the published skeletons"
     strongest = (
         f"the strongest of {attackers} attackers who" if attackers > 1 else "the one attacker tried, which"
@@ -145,7 +145,7 @@ def _leaks(audit: Audit, release: str) -> Iterator[str]:
         if channel.release == release and channel.told:
             record = records[channel.task]
             yield (
-                f"Without the pose, from {channel.name} alone, an attacker tells the right "
+                f"{record.name}: without the pose, from {channel.name} alone, an attacker tells the right "
                 f"{'person' if of_persons(audit, record) else record.label} for {percent(channel.score)} "
                 f"({share_span(channel.interval)}); guessing gets {percent(record.prior)}."
             )
