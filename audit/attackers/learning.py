@@ -138,56 +138,6 @@ class NetworkAttacker(Attacker):
         return right, -float(self._loss(outputs, wanted))
 
     @torch.no_grad()
-    def embed(self, view: View) -> Scores:
-        """(N, D): what the network decides by, of whole clips; for networks that have `embed`."""
-        self.network.eval()
-        clips = torch.split(self._see(view), 64)
-        embedded: Scores = torch.cat([cast(TemporalCnn, self.network).embed(some) for some in clips]).numpy()
-        return embedded
-
-    def _targets(self, values: "np.typing.NDArray[np.generic]", first: bool = False) -> Tensor:
-        if self._classes:
-            return torch.from_numpy(np.asarray(values, np.int64))
-        numbers = torch.from_numpy(np.asarray(values, np.float32))
-        if first:
-            self._scale = float(numbers.mean()), float(numbers.std().clamp_min(1e-6))
-        return (numbers - self._scale[0]) / self._scale[1]
-
-    def _epoch(self, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        self.network.train()
-        size = min(self._settings.batch_size, len(x))
-        rounds = -(-_LEAST_STEPS // (len(x) // size))
-        order = torch.cat([torch.randperm(len(x), generator=self._random) for _ in range(rounds)])
-        for batch in order[: len(order) // size * size].reshape(-1, size):
-            spans, repeats = self._spans(x[batch])
-            loss = self._loss(self.network(spans), y[batch].repeat_interleave(repeats))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-
-    def _spans(self, x: Tensor) -> tuple[Tensor, int]:
-        """Training samples of clips (N, T, ...): random spans, and how many of each clip."""
-        length = x.shape[1]
-        if self._span is None:  # a part of the clip, stretched to all of it
-            share = _SHORTEST + (1 - _SHORTEST) * torch.rand(len(x), 1, generator=self._random)
-            start = torch.rand(len(x), 1, generator=self._random) * (1 - share)
-            frames = ((start + share * (torch.arange(length) + 0.5) / length) * length).long()
-            return x[torch.arange(len(x))[:, None], frames], 1
-        repeats = max(1, min(4, length // self._span))
-        start = torch.randint(length - self._span + 1, (len(x), repeats, 1), generator=self._random)
-        frames = start + torch.arange(self._span)  # (N, repeats, span)
-        return x[torch.arange(len(x))[:, None, None], frames].flatten(0, 1), repeats
-
-    def _loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
-        return cross_entropy(outputs, wanted) if self._classes else mse_loss(outputs[:, 0], wanted)
-
-    def _score(self, x: Tensor, wanted: Tensor) -> tuple[float, float]:
-        """What is to grow: accuracy, and where it stands still minus the loss; of estimates minus the loss alone."""
-        outputs = self._outputs(x)
-        loss = float(self._loss(outputs, wanted))
-        return (float(outputs.argmax(1).eq(wanted).float().mean()) if self._classes else -loss), -loss
-
-    @torch.no_grad()
     def _outputs(self, x: Tensor) -> Tensor:
         """(N, classes) mean log-probabilities, or (N, 1) mean estimates, over all spans of each clip."""
         self.network.eval()
