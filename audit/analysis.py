@@ -87,7 +87,7 @@ class Analysis:
                             name=channel,
                             score=float(np.mean([_score(exam, one) for one in marks])),
                             interval=interval,
-                            told=_told_more(exam, interval),
+                            told=_told_more(exam, interval, len(CHANNELS)),
                         )
 
     def linkages(self) -> Iterator[Linkage]:
@@ -175,7 +175,7 @@ class Analysis:
             interval = _interval(exam, marks[best])
             return Finding(
                 release=name, task=exam.task.name, family=best, score=score, interval=interval,
-                told=_told_more(exam, interval), of_persons={}, confusion=(),
+                told=_told_more(exam, interval, len(scores)), of_persons={}, confusion=(),
             )  # fmt: skip
         persons = exam.persons[exam.test]
         means = {family: np.mean(several, 0) for family, several in marks.items()}
@@ -188,7 +188,7 @@ class Analysis:
             family=best,
             score=score,
             interval=interval,
-            told=_told_more(exam, interval),
+            told=_told_more(exam, interval, len(scores)),
             of_persons={int(person): float(means[best][persons == person].mean()) for person in np.unique(persons)},
             confusion=tuple(tuple(row) for row in confusion.tolist()),
         )
@@ -213,6 +213,6 @@ def _interval(exam: Exam, marks: Sequence[Doubles]) -> Interval:
     return bootstrap_r_squared(mean, exam.targets[exam.test].astype(np.float64), persons)
 
 
-def _told_more(exam: Exam, interval: Interval) -> bool:
-    """Whether an interval lies above what guessing gets."""
-    return interval.low > (wilson(exam.prior, len(exam.test)).high if exam.classes else 0.0)
+def _told_more(exam: Exam, interval: Interval, attackers: int) -> bool:
+    """Whether an interval lies above what the luckiest of so many guessing attackers gets."""
+    return interval.low > (wilson(exam.prior, len(exam.test), attackers).high if exam.classes else 0.0)

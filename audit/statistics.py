@@ -1,5 +1,6 @@
 """How sure a number is."""
 
+from statistics import NormalDist
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 
-_Z95: Final = 1.959964
+_LEVEL: Final = 0.05
 _DRAWS: Final = 2000
 
 
@@ -18,11 +19,15 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(share: float, count: int) -> Interval:
-    """Wilson's interval of a share of `count` independent trials. Wilson, JASA 22 (1927)."""
-    z2 = _Z95**2 / count
+def wilson(share: float, count: int, of: int = 1) -> Interval:
+    """Wilson's interval of a share of `count` independent trials. Wilson, JASA 22 (1927).
+
+    of: as many such shares hold together with 95 %, by Bonferroni; the highest of many is high by luck alone.
+    """
+    z = NormalDist().inv_cdf(1 - _LEVEL / (2 * of))
+    z2 = z**2 / count
     centre = (share + z2 / 2) / (1 + z2)
-    half = _Z95 / (1 + z2) * ((share * (1 - share) + z2 / 4) / count) ** 0.5
+    half = z / (1 + z2) * ((share * (1 - share) + z2 / 4) / count) ** 0.5
     return Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 

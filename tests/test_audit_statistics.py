@@ -51,3 +51,10 @@ def test_the_interval_of_r_squared_holds_it_and_widens_with_fewer_persons() -> N
     assert many.low < r_squared(estimates, truth) < many.high
     few = bootstrap_r_squared(estimates[:40], truth[:40], np.repeat(np.arange(8), 5))
     assert few.high - few.low > many.high - many.low
+
+
+def test_the_luckiest_of_many_guessers_is_seldom_above_the_interval_for_many() -> None:
+    prior, count, guessers = 0.125, 400, 20
+    best = np.random.default_rng(0).binomial(count, prior, (4000, guessers)).max(1) / count
+    assert 0.005 < np.mean(best > wilson(prior, count, guessers).high) < 0.05
+    assert np.mean(best > wilson(prior, count).high) > 0.3
