@@ -57,4 +57,4 @@ def test_the_luckiest_of_many_guessers_is_seldom_above_the_interval_for_many() -
     prior, count, guessers = 0.125, 400, 20
     best = np.random.default_rng(0).binomial(count, prior, (4000, guessers)).max(1) / count
     assert 0.005 < np.mean(best > wilson(prior, count, guessers).high) < 0.05
-    assert np.mean(best > wilson(prior, count).high) > 0.3
+    assert np.mean(best > wilson(prior, count).high) > 0.2
