@@ -11,7 +11,7 @@ demo: build/base/.installed
 
 # Everything: the wheel is built and installed, then linted, type-checked and tested.
 test: .venv/.installed build/base/.installed lint
-	.venv/bin/pytest
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n auto --dist loadfile
 
 lint: .venv/.installed links
 	.venv/bin/ruff check .

@@ -66,6 +66,12 @@ class Analysis:
                 mine = [one for one in attacks if (one.task, one.release, one.threat) == (task.name, name, "adaptive")]
                 if not any(one.counts and one.kind == "clip" for one in mine):
                     yield f"{task.name}: no attacker on whole clips of {name} is strong enough and has converged"
+        for link in self.linkages():
+            if not link.converged:
+                yield f"linkage of unseen persons, {link.release} with {link.gallery}: the attacker has not converged"
+        for inversion in self.inversions():
+            if not inversion.converged:
+                yield f"inversion of {inversion.release}: the attacker has not converged"
 
     def findings(self) -> Iterator[Finding]:
         """The strongest adaptive attacker's word, for each task and release; side channels are attackers too."""
@@ -109,6 +115,7 @@ class Analysis:
                 ),
                 eer=float(np.mean([one.eer for one in several])),
                 tpr_at_1_fpr=float(np.mean([one.tpr_at_1_fpr for one in several])),
+                converged=all(one.converged for one in several),
             )
 
     def inversions(self) -> Iterator[Inversion]:

@@ -12,7 +12,8 @@ from .analysis import Analysis
 from .estimate import estimate_s
 from .jobs import Cache, Work, run_jobs
 from .plan import RAW, plan
-from .publishing import release, release_key
+from .published import Published
+from .publishing import drawn_at_random, release, release_key
 from .results import Audit
 from .shape import shape
 from .view import view
@@ -35,14 +36,21 @@ class Auditor:
         self._settings, self._report = settings, report
         self._dataset = SkeletonDataset(settings.data)
         self._cache = Cache(Path(cache))
-        keys = {name: release_key(name, self._dataset) for name in dict.fromkeys((RAW, *releases))}
-        self._plan = plan(settings, self._dataset, keys)
-        self._published = {
-            name: self._cache.published(
-                key, partial(release, name, self._dataset, partial(report, f"publishing {name}"))
-            )
-            for name, key in keys.items()
-        }
+        draws = {name: self._keys(name) for name in dict.fromkeys((RAW, *releases))}
+        self._plan = plan(settings, self._dataset, draws)
+        self._published = {name: self._publish(name, keys)[0] for name, keys in draws.items()}
+
+    def _keys(self, name: str) -> tuple[str, ...]:
+        key = release_key(name, self._dataset)
+        draws = self._settings.attackers.draws if drawn_at_random(name) else 1
+        return key, *(f"{key}-{draw}" for draw in range(1, draws))
+
+    def _publish(self, name: str, keys: tuple[str, ...]) -> list[Published]:
+        say = partial(self._report, f"publishing {name}")
+        return [
+            self._cache.published(key, partial(release, name, self._dataset, draw, say))
+            for draw, key in enumerate(keys)
+        ]
 
     def waiting(self) -> list[Work]:
         """What is not finished."""

@@ -20,16 +20,16 @@ from .results import Inversion, Linkage
 T = TypeVar("T")
 F = TypeVar("F", Linkage, Inversion)
 
-_VERSION = 1
+_VERSION = 2
 """Of linking and inverting: a change of either is a new number."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkageJob:
-    """Links persons never seen; see `linkage.py`. release: the release's name; key, raw: keys of it and of raw."""
+    """Links persons never seen; see `linkage.py`. release: the release's name; keys, raw: of its draws and of raw."""
 
     release: str
-    key: str
+    keys: tuple[str, ...]
     raw: str
     learn: Indices
     test: Indices
@@ -45,8 +45,8 @@ class LinkageJob:
     def run(self, cache: Cache) -> None:
         """Do it."""
         if not self.finished(cache):
-            views = cache.view(self.raw, self.frames), cache.view(self.key, self.frames)
-            found = link(self.release, *views, self.learn, self.test, self.persons, self.settings, self.seed)
+            raw, *released = (cache.view(key, self.frames) for key in (self.raw, *self.keys))
+            found = link(self.release, raw, released, self.learn, self.test, self.persons, self.settings, self.seed)
             _write(self._file(cache), found)
 
     def found(self, cache: Cache) -> tuple[Linkage, Linkage]:
@@ -56,7 +56,7 @@ class LinkageJob:
 
     def _file(self, cache: Cache) -> Path:
         how = self.settings.model_dump(exclude={"families", "seeds", "sufficient"})
-        name = _hash(_VERSION, "link", self.key, self.raw, self.frames, how, self.seed)
+        name = _hash(_VERSION, "link", self.keys, self.raw, self.frames, how, self.seed)
         return cache.folder / "findings" / f"{name}-{_hash_of(self.learn, self.test, self.persons)}.json"
 
 
@@ -79,7 +79,7 @@ class InversionJob:
             return
         reader = self.reader
         attacker, _ = cache.learned(reader)
-        views = cache.view(reader.learn_on, reader.frames), cache.view(self.key, reader.frames)
+        views = cache.view(reader.learn_on[0], reader.frames), cache.view(self.key, reader.frames)
         found = invert(self.release, *views, reader.exam, attacker.tell, self.measured, reader.settings, reader.seed)
         _write(self._file(cache), found)
 

@@ -52,7 +52,7 @@ def invert(
         _wanted(raw, released, exam.validate),
         0,
     )
-    attacker.learn(lesson)
+    course = attacker.learn(lesson)
     truth, shown = raw[exam.test], released[exam.test]
     there = _there(truth, shown)
     back = attacker.tell(shown).reshape(truth.faced.shape) * _there(shown, shown)[..., None, None]
@@ -69,6 +69,7 @@ def invert(
         bone_error_guess_m=_mean(np.abs(known - lengths)),
         read_again=read_again,
         interval=interval,
+        converged=course.converged,
     )
 
 
@@ -124,11 +125,11 @@ class _Inverter(NetworkAttacker):
             self._scale = 0.0, max(float(spread) ** 0.5, 1e-6)
         return torch.cat([joints / self._scale[1], counts], 2)
 
-    def _epoch(self, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def _epoch(self, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer, length: int) -> None:
         self.network.train()
-        size = min(self._settings.batch_size, len(x))
-        order = torch.randperm(len(x), generator=self._random)
-        for batch in order[: len(x) // size * size].reshape(-1, size):
+        size = min(self._settings.batch_size, length)
+        order = torch.randperm(len(x), generator=self._random)[:length]
+        for batch in order[: length // size * size].reshape(-1, size):
             spans, _ = self._spans(torch.cat([x[batch], y[batch]], 2))
             loss = self._loss(self.network(spans[..., :FEATURES]), spans[..., FEATURES:])
             optimizer.zero_grad()

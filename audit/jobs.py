@@ -34,9 +34,9 @@ from .channels import channel_features
 from .errors import AuditError
 from .exam import Exam
 from .published import Published
-from .view import View, view
+from .view import View, together, view
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 """Of everything that turns a job into scores: a change of an attacker or of the view is a new number."""
 
 
@@ -48,8 +48,8 @@ class Job:
     """Of attackers, or the name of a side channel."""
     seed: int
     exam: Exam
-    learn_on: str
-    """Key of a release."""
+    learn_on: tuple[str, ...]
+    """Key of a release; of one that is drawn at random, of as many draws."""
     try_on: tuple[str, ...]
     """Keys of releases of the same sequences."""
     frames: int
@@ -126,13 +126,14 @@ class Cache:
 
     def lesson(self, job: Job, **changes: int) -> tuple[Attacker, Lesson]:
         """A new attacker, with settings changed, and what it is to learn."""
-        exam, everything = job.exam, self.view(job.learn_on, job.frames)
+        exam, draws = job.exam, [self.view(key, job.frames) for key in job.learn_on]
         lesson = Lesson(
-            everything[exam.learn],
-            exam.targets[exam.learn],
-            everything[exam.validate],
+            together([draw[exam.learn] for draw in draws]),
+            np.tile(exam.targets[exam.learn], len(draws)),
+            draws[0][exam.validate],
             exam.targets[exam.validate],
             len(exam.classes),
+            len(draws),
         )
         return create_attacker(job.family, job.frames, job.settings.model_copy(update=changes), job.seed), lesson
 
@@ -217,7 +218,7 @@ def _work(job: Work) -> None:
     job.run(_cache)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=16)
 def _view_of(file: Path, frames: int) -> View:
     published = Published.load(file)
     return dataclasses.replace(view(published, frames), channels=channel_features(published))

@@ -3,6 +3,7 @@
 The attacker learns to tell other persons apart, and compares unseen persons by what its network decides by.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -10,14 +11,14 @@ from numpy.typing import NDArray
 
 from skelanon.configs.auditing import AttackerSettings
 
-from .attackers.attacker import Lesson
+from .attackers.attacker import Course, Lesson
 from .attackers.learning import NetworkAttacker
 from .attackers.networks import TemporalCnn, features
 from .errors import AuditError
 from .exam import Indices
 from .results import Linkage
 from .statistics import Interval
-from .view import Floats, View
+from .view import Floats, View, together
 
 Doubles = NDArray[np.float64]
 
@@ -31,7 +32,7 @@ _DECIMALS: Final = 6
 def link(
     name: str,
     raw: View,
-    released: View,
+    released: Sequence[View],
     learn: Indices,
     test: Indices,
     persons: Indices,
@@ -40,27 +41,28 @@ def link(
 ) -> tuple[Linkage, Linkage]:
     """Link released sequences with each other, and with raw ones.
 
-    raw, released: views of the same N sequences. learn, test: numbers of sequences, of different persons.
-    persons: (N,) whose they are. The first attacker learns from released sequences, the second from raw and released
-    ones. Raises AuditError: persons are too few, are learned from and tried, or have but one sequence each.
+    raw, released: views of the same N sequences; of a release drawn at random several, of which the first is tried.
+    learn, test: numbers of sequences, of different persons. persons: (N,) whose they are. The first attacker learns
+    from released sequences, the second from raw and released ones. Raises AuditError: persons are too few, are learned
+    from and tried, or have but one sequence each.
     """
     _check(persons, learn, test)
     test = _drawn(test, persons)
     whose = np.unique(persons[learn], return_inverse=True)[1]
     keep = _kept(whose, settings.validation)
     parts = learn[~keep], learn[keep], whose[~keep], whose[keep]
-    alone = _embedder([released], *parts, settings, seed)
-    probes = _embedded(alone, released, learn, test)
-    both = _embedder([raw, released], *parts, settings, seed)
-    crossing, gallery = _embedded(both, released, learn, test), _embedded(both, raw, learn, test)
+    alone, course = _embedder(released, len(released), *parts, settings, seed)
+    probes = _embedded(alone, released[0], learn, test)
+    both, crossed = _embedder([raw, *released], len(released), *parts, settings, seed)
+    crossing, gallery = _embedded(both, released[0], learn, test), _embedded(both, raw, learn, test)
 
     count, owner = len(test), persons[test]
     one, other = np.triu_indices(count, 1)
     probe, entry = np.nonzero(~np.eye(count, dtype=np.bool_))  # never its own raw twin
     learned = len(np.unique(whose))
     return (
-        _result(name, "released", learned, (probes @ probes.T)[one, other], owner[one], owner[other]),
-        _result(name, "raw", learned, (crossing @ gallery.T)[probe, entry], owner[probe], owner[entry]),
+        _result(name, "released", learned, course, (probes @ probes.T)[one, other], owner[one], owner[other]),
+        _result(name, "raw", learned, crossed, (crossing @ gallery.T)[probe, entry], owner[probe], owner[entry]),
     )
 
 
@@ -164,29 +166,26 @@ def _kept(whose: Indices, share: float) -> NDArray[np.bool_]:
 
 
 def _embedder(
-    views: list[View],
+    views: Sequence[View],
+    draws: int,
     train: Indices,
     validation: Indices,
     train_targets: Indices,
     validation_targets: Indices,
     settings: AttackerSettings,
     seed: int,
-) -> NetworkAttacker:
-    """A network that has learned to tell persons apart in all views."""
+) -> tuple[NetworkAttacker, Course]:
+    """A network that has learned to tell persons apart in all views, and how that went."""
     attacker = NetworkAttacker(features, TemporalCnn, None, settings, seed)
     lesson = Lesson(
-        _joined([one[train] for one in views]),
+        together([one[train] for one in views]),
         np.tile(train_targets, len(views)),
-        _joined([one[validation] for one in views]),
+        together([one[validation] for one in views]),
         np.tile(validation_targets, len(views)),
         int(train_targets.max()) + 1,
+        draws,
     )
-    attacker.learn(lesson)
-    return attacker
-
-
-def _joined(views: list[View]) -> View:
-    return View(np.concatenate([one.faced for one in views]), np.concatenate([one.place for one in views]))
+    return attacker, attacker.learn(lesson)
 
 
 def _embedded(attacker: NetworkAttacker, view: View, learn: Indices, test: Indices) -> Floats:
@@ -202,7 +201,13 @@ def _embedded(attacker: NetworkAttacker, view: View, learn: Indices, test: Indic
 
 
 def _result(
-    name: str, gallery: Literal["released", "raw"], learned: int, scores: Floats, first: Indices, second: Indices
+    name: str,
+    gallery: Literal["released", "raw"],
+    learned: int,
+    course: Course,
+    scores: Floats,
+    first: Indices,
+    second: Indices,
 ) -> Linkage:
     rounded: Doubles = scores.astype(np.float64).round(_DECIMALS)
     fpr, tpr = curve(rounded, first == second)
@@ -215,4 +220,5 @@ def _result(
         auc_interval=bootstrap_area(rounded, first, second),
         eer=equal_error_rate(fpr, tpr),
         tpr_at_1_fpr=true_positives_at(fpr, tpr, 0.01),
+        converged=course.converged,
     )

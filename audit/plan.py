@@ -24,12 +24,20 @@ _CLIP: Final = "tcn"
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of an audit of several releases, `raw` first. keys: name to key of each."""
+    """The jobs of an audit of several releases, `raw` first.
+
+    draws: name to keys of each; the first is tried, attackers learn from all.
+    """
 
     settings: AuditSettings
     dataset: SkeletonDataset
     exams: Sequence[Exam]
-    keys: Mapping[str, str]
+    draws: Mapping[str, tuple[str, ...]]
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Name to key of each release that is tried."""
+        return {name: keys[0] for name, keys in self.draws.items()}
 
     def all(self) -> list[Work]:
         """Everything, what is needed first coming first; each once."""
@@ -60,10 +68,10 @@ class Plan:
         except DataError as error:
             raise AuditError(f"{settings.name}: {error}") from None
         persons = self.dataset.labels[settings.label]
-        for name, key in self.keys.items():
+        for name, keys in self.draws.items():
             for seed in self.settings.attackers.seeds:
                 yield LinkageJob(
-                    name, key, self.keys[RAW], parts.train, parts.test, persons, self.settings.frames,
+                    name, keys, self.keys[RAW], parts.train, parts.test, persons, self.settings.frames,
                     self.settings.attackers, seed,
                 )  # fmt: skip
 
@@ -76,18 +84,18 @@ class Plan:
             return
         seed = self.settings.attackers.seeds[0]
         reader = self._job(_CLIP, seed, exam, RAW)
-        for name, key in self.keys.items():
+        for name, keys in self.draws.items():
             if name != RAW:
-                yield InversionJob(name, key, reader, self.dataset.info.measured)
+                yield InversionJob(name, keys[0], reader, self.dataset.info.measured)
 
     def _job(self, family: str, seed: int, exam: Exam, name: str) -> Job:
         tried = tuple(dict.fromkeys(self.keys.values())) if name == RAW else (self.keys[name],)
-        return Job(family, seed, exam, self.keys[name], tried, self.settings.frames, self.settings.attackers)
+        return Job(family, seed, exam, self.draws[name], tried, self.settings.frames, self.settings.attackers)
 
 
-def plan(settings: AuditSettings, dataset: SkeletonDataset, keys: Mapping[str, str]) -> Plan:
+def plan(settings: AuditSettings, dataset: SkeletonDataset, draws: Mapping[str, tuple[str, ...]]) -> Plan:
     """Work out the tasks of the settings for a data set. Raises AuditError."""
     exams = [prepare(dataset, task, settings.person, settings.attackers) for task in settings.tasks]
     if np.all([exam.task.use == "utility" for exam in exams]):
         raise AuditError("`tasks` holds nothing that is private: there is nothing to audit")
-    return Plan(settings, dataset, exams, keys)
+    return Plan(settings, dataset, exams, draws)

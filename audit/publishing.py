@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from skelanon.export.bundle import default_bundle_path, read_bundle
+from skelanon.export.bundle import Bundle, default_bundle_path, read_bundle
 from skelanon.export.errors import BundleError
 from skelanon.export.ort_cpu import OnnxRuntimeCpu
 from skelanon.export.runner import Runner
@@ -51,18 +51,27 @@ def release_key(name: str, dataset: SkeletonDataset) -> str:
     return hashlib.sha256(f"{_VERSION} {dataset.info.fingerprint} {what}".encode()).hexdigest()[:32]
 
 
-def release(name: str, dataset: SkeletonDataset, progress: Progress = lambda done, total: None) -> Published:
+def drawn_at_random(name: str) -> bool:
+    """Whether a release comes out differently each time: noise, or a bundle with a persona. Raises AuditError."""
+    if name.endswith(".onnx"):
+        return _bundle(name).manifest.persona_size > 0
+    return name.startswith("noise=")
+
+
+def release(
+    name: str, dataset: SkeletonDataset, draw: int = 0, progress: Progress = lambda done, total: None
+) -> Published:
     """Publish all sequences of a data set in one way.
 
     name: `raw`, `noise=STD_M`, `template` (the bundle that comes with skelanon), a bundle (`.onnx`), or released
-    skeletons of the same sequences in the same order (`.npz`). Raises AuditError, BundleError, RunnerError.
+    skeletons of the same sequences in the same order (`.npz`). draw: decides noise. Raises AuditError, RunnerError.
     """
     kind, _, value = name.partition("=")
     if name == "raw":
-        return _as_recorded(dataset, 0.0, progress)
+        return _as_recorded(dataset, 0.0, draw, progress)
     if kind == "noise":
         try:
-            return _as_recorded(dataset, float(value), progress)
+            return _as_recorded(dataset, float(value), draw, progress)
         except ValueError:
             raise AuditError(f"{name}: the standard deviation must be a number of metres, noise=0.01") from None
     if name.endswith(".npz"):
@@ -70,13 +79,20 @@ def release(name: str, dataset: SkeletonDataset, progress: Progress = lambda don
     if name != "template" and not name.endswith(".onnx"):
         raise AuditError(f"{name!r} is no release: {_WAYS}")
     try:
-        runner = OnnxRuntimeCpu(read_bundle(default_bundle_path() if name == "template" else Path(name)))
+        runner = OnnxRuntimeCpu(_bundle(name))
     except BundleError as error:
         raise AuditError(str(error)) from error
     try:
         return publish(dataset, runner, progress)
     finally:
         runner.close()
+
+
+def _bundle(name: str) -> Bundle:
+    try:
+        return read_bundle(default_bundle_path() if name == "template" else Path(name))
+    except BundleError as error:
+        raise AuditError(str(error)) from error
 
 
 def publish(dataset: SkeletonDataset, runner: Runner, progress: Progress = lambda done, total: None) -> Published:
@@ -136,9 +152,9 @@ def _received(frames: list[AnonymousFrame]) -> _Record:
     return record
 
 
-def _as_recorded(dataset: SkeletonDataset, std_m: float, progress: Progress) -> Published:
+def _as_recorded(dataset: SkeletonDataset, std_m: float, draw: int, progress: Progress) -> Published:
     """What would be seen without an anonymizer, or with Gaussian noise of a true standard deviation for one."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(draw)
     records = []
     for index in range(len(dataset)):
         sequence = dataset[index]

@@ -143,6 +143,8 @@ class Linkage(msgspec.Struct, frozen=True, kw_only=True):
     """Equal error rate; 0.5 says nothing."""
     tpr_at_1_fpr: float
     """True positive rate where 1 % of the pairs of different persons pass for one; 0.01 says nothing."""
+    converged: bool
+    """The attacker stopped because nothing improved any more."""
 
 
 class Inversion(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +165,8 @@ class Inversion(msgspec.Struct, frozen=True, kw_only=True):
     """Accuracy of the strongest attacker that learned from raw skeletons, on inverted ones."""
     interval: Interval
     """Of `read_again`; persons drawn anew."""
+    converged: bool
+    """The inverter stopped because nothing improved any more."""
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):

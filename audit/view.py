@@ -1,12 +1,12 @@
 """What an attacker makes of a published sequence before learning starts: the same for every release, raw too."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from skelanon.sensors.joints import INDEX
 from skelanon.train.anonymizers.normalise import Normalised
@@ -20,8 +20,9 @@ Floats = NDArray[np.float32]
 class View:
     """Clips of T frames of the main body of N sequences, evenly spaced over the frames in which it was published.
 
-    faced: (N, T, 25, 3) metres, centred on SpineMid and turned by the rotation of the first frame (the seed's
-    normalisation), zeros where nobody was published. place: (N, T, 3) SpineBase in the axes of the release.
+    faced: (N, T, 25, 3) metres, the seed's normalisation, but turned as the mean of all frames is, since that of one
+    may be noise: centred on SpineMid, the spine along z, the shoulders along x; zeros where nobody was published.
+    place: (N, T, 3) SpineBase in the axes of the release.
     channels: for each side channel (N, F) features of the whole sequence.
     """
 
@@ -44,10 +45,26 @@ def view(published: Published, frames: int) -> View:
         rows = published.main_body(sequence)
         if len(rows):
             bodies[sequence] = published.joints[rows[spaced(len(rows), frames)]]
-    joints = torch.from_numpy(bodies)[:, :, None]  # (N, T, 1, 25, 3)
-    present = joints.ne(0).any(-1).any(-1).float()
-    faced = Normalised(nn.Identity(), 1).sequence(joints, present) * present[..., None, None]
-    return View(faced[:, :, 0].numpy(), bodies[:, :, INDEX["SpineBase"]])
+    return View(_faced(torch.from_numpy(bodies)).numpy(), bodies[:, :, INDEX["SpineBase"]])
+
+
+def together(views: Sequence[View]) -> View:
+    """The sequences of several views, one after the other; all have the same channels."""
+    return View(
+        np.concatenate([one.faced for one in views]),
+        np.concatenate([one.place for one in views]),
+        {name: np.concatenate([one.channels[name] for one in views]) for name in views[0].channels},
+    )
+
+
+def _faced(joints: Tensor) -> Tensor:
+    """(N, T, 25, 3) centred and turned; frames of zeros stay zeros."""
+    normalise = Normalised(nn.Identity(), 1)
+    present = joints.ne(0).any(-1).any(-1)  # (N, T)
+    rotation = normalise.advance(joints.mean(1, keepdim=True), None, joints.new_zeros(len(joints), 10))  # (N, 10)
+    rotations = rotation.repeat_interleave(joints.shape[1], 0)
+    faced = normalise.anonymize(joints.flatten(0, 1)[:, None], None, rotations)  # (N * T, 1, 25, 3)
+    return faced.reshape(joints.shape) * present[..., None, None]
 
 
 def spaced(length: int, frames: int) -> NDArray[np.int64]:

@@ -58,6 +58,8 @@ class AttackerSettings(Settings):
     """Clips in a step."""
     learning_rate: float = Field(default=0.001, gt=0)
     """Of Adam."""
+    draws: int = Field(default=8, ge=1)
+    """How often attackers have a release made to learn from, where it is drawn at random: noise, personas."""
     validation: Share = 0.15
     """Share of the sequences that an attacker learns on which it keeps for validation, of each class alike."""
     sufficient: float = Field(default=0.9, gt=0, le=1)

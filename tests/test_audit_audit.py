@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 pytest.importorskip("torch", reason="needs skelanon[train]")
 
 from skelanon.audit import Audit, AuditError, Auditor, Published, release
+from skelanon.audit.jobs import Cache, Job
 from skelanon.configs.auditing import AuditSettings
 from skelanon.sensors.frame import Joints
 from skelanon.sensors.population import Activity, Person, motion, population
@@ -131,6 +132,23 @@ def test_what_is_finished_is_not_done_again(
     monkeypatch.setattr("skelanon.audit.publishing.OnnxRuntimeCpu", None)
     assert not Auditor(settings(bodies_differ, attackers=weak), ["template"], tmp_path).waiting()
     assert audited(bodies_differ, tmp_path, "template", attackers=weak) == first
+
+
+def test_attackers_learn_from_several_draws_of_noise_and_are_tried_on_one(
+    bodies_differ: SkeletonDataset, tmp_path: Path
+) -> None:
+    attackers = {"families": ["proportions"], "seeds": [0], "draws": 3}
+    auditor = Auditor(settings(bodies_differ, attackers=attackers), ["noise=0.05", "template"], tmp_path)
+    drawn = [job for job in auditor.waiting() if isinstance(job, Job) and len(job.learn_on) > 1]
+    assert {(len(job.learn_on), job.try_on) for job in drawn} == {(3, drawn[0].learn_on[:1])}
+    assert len(list((tmp_path / "published").iterdir())) == 5  # raw and Template once, noise three times
+    _, lesson = Cache(tmp_path).lesson(drawn[0])
+    one, two, three = np.split(lesson.train.faced, 3)
+    assert len(one) == len(drawn[0].exam.learn)
+    assert np.abs(one - two).mean() > 0.02
+    assert np.abs(two - three).mean() > 0.02
+    assert lesson.draws == 3
+    assert len(lesson.validation) == len(drawn[0].exam.validate)
 
 
 def test_a_damaged_result_is_named(bodies_differ: SkeletonDataset, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def _one_thread() -> None:
 def test_unseen_persons_are_linked_by_what_tells_them() -> None:
     raw, released = bodies(PERSONS, 0.3), bodies(PERSONS, 0.3, seed=1)
     for found, gallery in zip(
-        link("smaller", raw, released, LEARN, TEST, PERSONS, SETTINGS, 0), ("released", "raw"), strict=True
+        link("smaller", raw, [released], LEARN, TEST, PERSONS, SETTINGS, 0), ("released", "raw"), strict=True
     ):
         assert (found.release, found.gallery, found.learned, found.persons) == ("smaller", gallery, 6, 6)
         assert found.auc > 0.85
@@ -133,14 +133,14 @@ def test_unseen_persons_are_linked_by_what_tells_them() -> None:
 def test_who_has_no_trait_is_not_linked() -> None:
     """Not to others, and not to raw sequences of the same person either."""
     raw, released = bodies(PERSONS, 0.3), bodies(PERSONS, 0.0, seed=1)
-    for found in link("even", raw, released, LEARN, TEST, PERSONS, SETTINGS, 0):
+    for found in link("even", raw, [released], LEARN, TEST, PERSONS, SETTINGS, 0):
         assert 0.4 < found.auc < 0.6
 
 
 def test_a_constant_release_says_nothing_to_the_bit() -> None:
     raw = bodies(PERSONS, 0.3)
     released = View(np.repeat(raw.faced[:1], 96, 0), np.repeat(raw.place[:1], 96, 0))
-    alone, cross = link("constant", raw, released, LEARN, TEST, PERSONS, SETTINGS, 0)
+    alone, cross = link("constant", raw, [released], LEARN, TEST, PERSONS, SETTINGS, 0)
     assert (alone.auc, alone.eer) == (0.5, 0.5)
     assert alone.tpr_at_1_fpr == pytest.approx(0.01)
     assert 0.4 < cross.auc < 0.6
@@ -171,7 +171,7 @@ def test_no_sequence_is_linked_to_itself_and_no_unseen_one_is_learned_from(monke
     Spy.lessons = []
     monkeypatch.setattr(linkage, "NetworkAttacker", Spy)
     view = numbered(PERSONS)
-    for found in link("spied", view, view, LEARN, TEST, PERSONS, SETTINGS, 0):
+    for found in link("spied", view, [view], LEARN, TEST, PERSONS, SETTINGS, 0):
         assert found.auc == 0.5  # each is like itself alone: one pair with itself would show
     alone, both = Spy.lessons
     for lesson, times in ((alone, 1), (both, 2)):
@@ -206,4 +206,4 @@ def test_what_cannot_be_linked_is_refused(persons: list[int], learn: list[int], 
     whose, part = np.array(persons), np.array(learn)
     view = bodies(whose, 0.1)
     with pytest.raises(AuditError, match=message):
-        link("any", view, view, part, np.setdiff1d(np.arange(7), part), whose, SETTINGS, 0)
+        link("any", view, [view], part, np.setdiff1d(np.arange(7), part), whose, SETTINGS, 0)

@@ -10,8 +10,9 @@ import pytest
 pytest.importorskip("torch", reason="needs skelanon[train]")
 
 from skelanon.audit import AuditError, Published, publish, release
-from skelanon.audit.publishing import release_key
+from skelanon.audit.publishing import drawn_at_random, release_key
 from skelanon.audit.view import view
+from skelanon.export.bundle import default_bundle_path
 from skelanon.sensors.frame import Joints
 from skelanon.sensors.population import Activity, population, skeleton_sequence
 from skelanon.train.data.store import SkeletonDataset
@@ -143,3 +144,22 @@ def test_a_key_follows_from_the_set_and_from_contents(
     assert len(keys | {release_key("raw", smaller)}) == 7
     with pytest.raises(AuditError, match=r"missing.onnx: No such file"):
         release_key("missing.onnx", dataset)
+
+
+def test_one_frame_that_is_wrong_does_not_turn_the_others(dataset: SkeletonDataset) -> None:
+    raw = release("raw", dataset)
+    turn = np.array([[0.5, 0, -(0.75**0.5)], [0, 1, 0], [0.75**0.5, 0, 0.5]], np.float32)
+    joints = raw.joints.copy()
+    joints[raw.start[:-1]] @= turn  # the first of each sequence, by 60 degrees
+    other = Published(joints, raw.start, raw.frame, raw.id, raw.tracking, raw.frame_start, raw.captured_ns)
+    apart = np.abs(view(raw, 8).faced - view(other, 8).faced)[:, 1:].max()
+    assert apart < 0.1  # an eighth of 60 degrees; the first frame alone would make it 0.5 m
+    assert np.abs(view(raw, 8).faced - view(other, 8).faced)[:, 0].max() > 0.1
+
+
+def test_noise_is_drawn_anew_and_only_what_is_random_is(dataset: SkeletonDataset) -> None:
+    first, same, other = (release("noise=0.05", dataset, draw).joints for draw in (0, 0, 1))
+    assert np.array_equal(first, same)
+    assert (first - other).std() == pytest.approx(0.05 * 2**0.5, rel=0.05)
+    assert drawn_at_random("noise=0.05")
+    assert not any(map(drawn_at_random, ("raw", "template", str(default_bundle_path()), "released.npz")))

@@ -99,13 +99,13 @@ def an_audit(**changes: Any) -> Audit:
         ),
         "linkage": tuple(
             Linkage(release=release, gallery="released", learned=6, persons=2,
-                    auc=0.83, auc_interval=around(0.83), eer=0.2, tpr_at_1_fpr=0.2)
+                    auc=0.83, auc_interval=around(0.83), eer=0.2, tpr_at_1_fpr=0.2, converged=True)
             for release in SCORES if release != "raw"
         ),
         "inversions": (
             Inversion(
                 release="template", task=TRIALS, mpjpe_m=0.03, mpjpe_released_m=0.06, bone_error_m=0.008,
-                bone_error_guess_m=0.014, read_again=0.7, interval=around(0.7),
+                bone_error_guess_m=0.014, read_again=0.7, interval=around(0.7), converged=True,
             ),
         ),
         "settings": {"person": "subject", "tasks": [{"name": TRIALS, "split": {"by": "trial", "test": [3, 4]}}]},

@@ -4,9 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ from skelanon.stream.latency import STAGES, Latencies, Stopwatch
 from skelanon.stream.wire import StatusMessage, encode_frame, topic
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and cores that can be assigned")
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Sockets lie in it, whose paths may not be long."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def start_bench(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -60,9 +68,8 @@ def left_behind(session: int) -> list[int]:
 
 @linux
 @pytest.mark.slow
-def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    out, temporary = tmp_path / "figures.json", tmp_path / "temporary"
-    temporary.mkdir()
+def test_a_quick_run_gives_every_figure_and_leaves_nothing_behind(tmp_path: Path, short_folder: Path) -> None:
+    out, temporary = tmp_path / "figures.json", short_folder
     process = start_bench(temporary, "--out", str(out))
     table, errors = process.communicate(timeout=110)
     assert process.returncode == 0, errors
@@ -130,6 +137,15 @@ def test_an_interrupt_ends_it_with_all_its_processes(tmp_path: Path, number: sig
     assert "Traceback" not in errors
     assert left_behind(process.pid) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_folder_too_long_for_sockets_is_named(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    process = start_bench(long)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "set TMPDIR to a shorter folder" in " ".join(errors.split())
 
 
 def test_a_bundle_that_cannot_be_read_is_refused_before_anything_is_measured(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ Scores = NDArray[np.float32]
 class Lesson:
     """What an attacker learns from, its own validation sequences apart.
 
-    targets: (N,) class numbers, or, where `classes` is 0, numbers to estimate (float32).
+    targets: (N,) class numbers, or, where `classes` is 0, numbers to estimate (float32). draws: as many times `train`
+    holds the same sequences, each time as they were released by other random numbers; an epoch sees each once.
     """
 
     train: View
@@ -26,6 +27,7 @@ class Lesson:
     validation: View
     validation_targets: NDArray[np.generic]
     classes: int
+    draws: int = 1
 
 
 class Course(msgspec.Struct, frozen=True, kw_only=True):

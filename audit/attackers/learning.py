@@ -55,7 +55,7 @@ class NetworkAttacker(Attacker):
         optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate, weight_decay=1e-4)
         best, state, best_epoch, falls, since = (-math.inf, -math.inf), self._state(), 0, 0, 0
         for epoch in range(1, settings.max_epochs + 1):
-            self._epoch(x, y, optimizer)
+            self._epoch(x, y, optimizer, len(x) // lesson.draws)
             score = self._score(held, wanted)
             since += 1
             if _better(score, best):
@@ -103,11 +103,12 @@ class NetworkAttacker(Attacker):
             self._scale = float(numbers.mean()), float(numbers.std().clamp_min(1e-6))
         return (numbers - self._scale[0]) / self._scale[1]
 
-    def _epoch(self, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def _epoch(self, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer, length: int) -> None:
+        """See `length` of the samples, drawn at random; of few, each several times."""
         self.network.train()
-        size = min(self._settings.batch_size, len(x))
-        rounds = -(-_LEAST_STEPS // (len(x) // size))
-        order = torch.cat([torch.randperm(len(x), generator=self._random) for _ in range(rounds)])
+        size = min(self._settings.batch_size, length)
+        rounds = -(-_LEAST_STEPS // (length // size))
+        order = torch.cat([torch.randperm(len(x), generator=self._random)[:length] for _ in range(rounds)])
         for batch in order[: len(order) // size * size].reshape(-1, size):
             spans, repeats = self._spans(x[batch])
             loss = self._loss(self.network(spans), y[batch].repeat_interleave(repeats))

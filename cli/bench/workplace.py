@@ -1,6 +1,7 @@
 """Where a run of measurements keeps its files and its processes; when it closes, both are gone."""
 
 import itertools
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, NoReturn, Self
+
+import zmq
 
 PATIENCE_S: Final = 20.0
 """Longest wait for a process to start, to say something or to end."""
@@ -82,9 +85,12 @@ class Workplace:
         return Path(self._folder.name) / f"{next(self._numbers)}{suffix}"
 
     def new_endpoint(self, transport: str) -> str:
-        """An address that nobody uses, reachable from this machine alone."""
+        """An address that nobody uses, reachable from this machine alone. Raises BenchError."""
         if transport == "ipc":
-            return f"ipc://{self.new_file('')}"
+            path = self.new_file("")
+            if len(os.fsencode(path)) > zmq.IPC_PATH_MAX_LEN:
+                raise BenchError(f"sockets in {path.parent} would have too long a name: set TMPDIR to a shorter folder")
+            return f"ipc://{path}"
         with socket.create_server(("127.0.0.1", 0)) as server:
             return f"tcp://127.0.0.1:{server.getsockname()[1]}"
 
