@@ -5,5 +5,6 @@ from .errors import AuditError
 from .published import Published
 from .publishing import publish, release
 from .results import Audit, Finding
+from .stamp import stamp
 
-__all__ = ["Audit", "AuditError", "Auditor", "Finding", "Published", "publish", "release"]
+__all__ = ["Audit", "AuditError", "Auditor", "Finding", "Published", "publish", "release", "stamp"]

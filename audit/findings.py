@@ -55,7 +55,7 @@ class LinkageJob:
         return _named(released, self.release), _named(crossed, self.release)
 
     def _file(self, cache: Cache) -> Path:
-        how = self.settings.model_dump(exclude={"families", "seeds", "sufficient"})
+        how = self.settings.model_dump(exclude={"families", "seeds", "sufficient", "device"})
         name = _hash(_VERSION, "link", self.keys, self.raw, self.frames, how, self.seed)
         return cache.folder / "findings" / f"{name}-{_hash_of(self.learn, self.test, self.persons)}.json"
 

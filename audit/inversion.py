@@ -119,7 +119,7 @@ class _Inverter(NetworkAttacker):
         return course
 
     def _targets(self, values: NDArray[np.generic], first: bool = False) -> Tensor:
-        joints, counts = _parts(torch.from_numpy(np.asarray(values, np.float32)))
+        joints, counts = _parts(torch.from_numpy(np.asarray(values, np.float32)).to(self._device))
         if first:
             spread = (joints.square() * counts).sum() / (3 * JOINTS * counts.sum()).clamp_min(1)
             self._scale = 0.0, max(float(spread) ** 0.5, 1e-6)
@@ -152,7 +152,7 @@ def _parts(targets: Tensor) -> tuple[Tensor, Tensor]:
 
 def _bone_lengths(joints: Tensor) -> Tensor:
     """(N, T, 24) of (N, T, 75)."""
-    bones = _DIFFERENCES @ joints.reshape(*joints.shape[:2], JOINTS, 3)  # (N, T, 24, 3)
+    bones = _DIFFERENCES.to(joints.device) @ joints.reshape(*joints.shape[:2], JOINTS, 3)  # (N, T, 24, 3)
     return torch.sqrt(bones.square().sum(3) + _TINY)
 
 
@@ -166,7 +166,7 @@ def _linear_map(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     mean, goal = rows.mean(0), wanted.mean(0)
     scale = rows.std(0, correction=0).clamp_min(1e-6)
     rows = (rows - mean) / scale
-    square = rows.mT @ rows / len(rows) + _RIDGE * torch.eye(FEATURES, dtype=torch.float64)
+    square = rows.mT @ rows / len(rows) + _RIDGE * torch.eye(FEATURES, dtype=torch.float64, device=x.device)
     weight = torch.linalg.solve(square, rows.mT @ (wanted - goal) / len(rows)) / scale[:, None]
     return weight.float(), (goal - mean @ weight).float()
 

@@ -59,7 +59,7 @@ class Job:
     def name(self) -> str:
         """Hash of what decides what the attacker learns."""
         exam = self.exam
-        how = self.settings.model_dump(exclude={"families", "seeds", "sufficient"})
+        how = self.settings.model_dump(exclude={"families", "seeds", "sufficient", "device"})
         digest = hashlib.sha256(
             msgspec.json.encode([_VERSION, self.family, self.seed, self.learn_on, self.frames, how, exam.classes])
         )

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from skelanon.export.bundle import Bundle, default_bundle_path, read_bundle
+from skelanon.export.bundle import Bundle, default_bundle_path, read_bundle, with_audit
 from skelanon.export.errors import BundleError
 from skelanon.export.ort_cpu import OnnxRuntimeCpu
 from skelanon.export.runner import Runner
@@ -38,23 +38,39 @@ _TOGETHER: Final = 64
 
 
 def release_key(name: str, dataset: SkeletonDataset) -> str:
-    """Hash of what decides a release: the set, and the way; of files their contents. Raises AuditError."""
-    kind = name.partition("=")[0]
-    if kind in ("raw", "noise"):
+    """Hash of what decides a release: the set, and the way; of files their contents. Raises AuditError.
+
+    What an audit has written into a bundle does not count: it is the same release as before.
+    """
+    if name == "raw" or name.startswith("noise="):
         what = name
+    elif is_bundle(name):
+        what = with_audit(open_bundle(name), None).sha256
     else:
-        path = default_bundle_path() if name == "template" else Path(name)
         try:
-            what = hashlib.sha256(path.read_bytes()).hexdigest()
+            what = hashlib.sha256(Path(name).read_bytes()).hexdigest()
         except OSError as error:
             raise AuditError(f"{name}: {error.strerror}; {_WAYS}") from None
     return hashlib.sha256(f"{_VERSION} {dataset.info.fingerprint} {what}".encode()).hexdigest()[:32]
 
 
+def is_bundle(name: str) -> bool:
+    """Whether a release is made by a bundle."""
+    return name == "template" or name.endswith(".onnx")
+
+
+def open_bundle(name: str) -> Bundle:
+    """The bundle of a release. Raises AuditError."""
+    try:
+        return read_bundle(default_bundle_path() if name == "template" else Path(name))
+    except BundleError as error:
+        raise AuditError(f"{name}: {error}; {_WAYS}") from error
+
+
 def drawn_at_random(name: str) -> bool:
     """Whether a release comes out differently each time: noise, or a bundle with a persona. Raises AuditError."""
-    if name.endswith(".onnx"):
-        return _bundle(name).manifest.persona_size > 0
+    if is_bundle(name):
+        return open_bundle(name).manifest.persona_size > 0
     return name.startswith("noise=")
 
 
@@ -76,23 +92,16 @@ def release(
             raise AuditError(f"{name}: the standard deviation must be a number of metres, noise=0.01") from None
     if name.endswith(".npz"):
         return _released_elsewhere(Path(name), dataset)
-    if name != "template" and not name.endswith(".onnx"):
+    if not is_bundle(name):
         raise AuditError(f"{name!r} is no release: {_WAYS}")
     try:
-        runner = OnnxRuntimeCpu(_bundle(name))
+        runner = OnnxRuntimeCpu(open_bundle(name))
     except BundleError as error:
         raise AuditError(str(error)) from error
     try:
         return publish(dataset, runner, progress)
     finally:
         runner.close()
-
-
-def _bundle(name: str) -> Bundle:
-    try:
-        return read_bundle(default_bundle_path() if name == "template" else Path(name))
-    except BundleError as error:
-        raise AuditError(str(error)) from error
 
 
 def publish(dataset: SkeletonDataset, runner: Runner, progress: Progress = lambda done, total: None) -> Published:

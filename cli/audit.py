@@ -9,6 +9,8 @@ import typer
 from .extras import needing_train
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from skelanon.audit import Audit
 
 
@@ -25,23 +27,40 @@ def audit(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: frames=64.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core where absent.")] = None,
+    stamp: Annotated[
+        bool, typer.Option("--stamp", help="Write the bundles to OUT/bundles, the verdict in their manifests.")
+    ] = False,
 ) -> None:
     """Publish a data set, and let attackers who learn from what was published tell who is who. Raw is always attacked.
 
     Exit codes: 0 the audit stands, 1 its attackers were too weak to say anything, 2 wrong usage.
     """
+    run_audit(data, releases or ["template"], out, profile, config, overrides or [], workers, stamp)
+
+
+def run_audit(
+    data: Path,
+    releases: "Sequence[str]",
+    out: Path,
+    profile: str,
+    config: Path | None,
+    overrides: "Sequence[str]",
+    workers: int | None,
+    stamp: bool = False,
+) -> None:
+    """Audit, write the report, say what was found. Raises typer.Exit with code 1 where attackers were too weak."""
     from skelanon.configs.auditing_loader import load_audit_settings
 
     with needing_train():
-        from skelanon.audit import Auditor
+        from skelanon import audit as audits
         from skelanon.audit.report import write_report
         from skelanon.train.data.store import SkeletonDataset
 
-    kind = SkeletonDataset(data).info.kind
-    settings = load_audit_settings(str(data), kind, profile, config, overrides or ())
+    dataset = SkeletonDataset(data)
+    settings = load_audit_settings(str(data), dataset.info.kind, profile, config, overrides)
     processes = workers or os.cpu_count() or 1
     with _Display() as display:
-        auditor = Auditor(settings, releases or ["template"], out / "cache", display.report)
+        auditor = audits.Auditor(settings, releases, out / "cache", display.report)
         waiting = len(auditor.waiting())
         if waiting:
             minutes = auditor.seconds() / processes / 60
@@ -52,6 +71,8 @@ def audit(
     typer.echo(f"{page}")
     if found.failed:
         raise typer.Exit(1)
+    for path in audits.stamp(found, dataset, out / "bundles") if stamp else ():
+        typer.echo(f"{path}")
 
 
 def as_text(audit: "Audit") -> str:

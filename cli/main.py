@@ -8,8 +8,8 @@ import traceback
 
 import typer
 
-from . import audit, bench, dataset, evaluate, figure, keys, offline, run, train, watch
-from .bench import training
+from . import audit, bench, dataset, doctor, evaluate, figure, keys, offline, record, run, sweep, train, watch
+from .bench import inference, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,11 +22,17 @@ for name, command, panel in (
     ("run", run.run, "Stream"),
     ("replay", run.replay, "Stream"),
     ("subscribe", watch.subscribe, "Stream"),
+    ("record", record.record, "Stream"),
+    ("play", record.play, "Stream"),
+    ("convert", record.convert, "Stream"),
     ("bench", bench.bench, "Stream"),
+    ("doctor", doctor.doctor, "Stream"),
     ("train", train.train, "Offline"),
     ("evaluate", evaluate.evaluate, "Offline"),
     ("audit", audit.audit, "Offline"),
+    ("sweep", sweep.sweep, "Offline"),
     ("bench-training", training.bench_training, "Offline"),
+    ("bench-inference", inference.bench_inference, "Offline"),
     ("export", offline.export, "Offline"),
     ("inspect", offline.inspect, "Offline"),
 ):

@@ -22,6 +22,13 @@ def export(
         Literal["camera", "normalised"] | None,
         typer.Option(help="Any but Template: axes of the published joints.", show_default="normalised"),
     ] = None,
+    precision: Annotated[
+        Literal["float32", "float16"],
+        typer.Option(help="Of the network's weights. float16 is for GPUs: a CPU converts it and gets slower."),
+    ] = "float32",
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="Also build its TensorRT engine for this GPU, for `runner: tensorrt`.")
+    ] = False,
 ) -> None:
     """Write a bundle: of a run, of the public residual checkpoint, or of Template. Needs the `train` extra."""
     with needing_train():
@@ -32,12 +39,16 @@ def export(
     if (axes if template else root) is not None:
         raise typer.BadParameter("--root is for Template, --axes for the others")
     if run is not None:
-        bundle = build.build_trained(run, out, axes or "normalised")
+        bundle = build.build_trained(run, out, axes or "normalised", precision=precision)
     elif reference_checkpoint is not None:
-        bundle = build.build_reference_residual(reference_checkpoint, out, axes or "normalised")
+        bundle = build.build_reference_residual(reference_checkpoint, out, axes or "normalised", precision=precision)
     else:
-        bundle = build.build_template(out, root or "foot_anchored")
+        bundle = build.build_template(out, root or "foot_anchored", precision=precision)
     typer.echo(f"{out}: {bundle.manifest.name}, sha256 {bundle.sha256}")
+    if tensorrt:
+        from skelanon.export.candidates import build_engine
+
+        typer.echo(f"{build_engine(bundle)}: its engine, for this version of TensorRT and this GPU")
 
 
 def inspect(bundle: Annotated[str, typer.Argument(help="Bundle file, or `default`.")] = "default") -> None:

@@ -35,12 +35,14 @@ def run(
 
 
 def replay(
-    path: Annotated[str, typer.Argument(help="A `.skeleton` file, or a folder of them.", metavar="FILE|FOLDER")],
+    path: Annotated[
+        str, typer.Argument(help="A recording of any known kind, or a folder of them.", metavar="FILE|FOLDER")
+    ],
     stream: Annotated[str, typer.Option(help="Public name of the stream.")] = "replay",
     rate: Annotated[float, typer.Option(help="Frames per second.")] = 30.0,
     loop: Annotated[bool, typer.Option("--loop", help="Start again at the end.")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="As fast as possible, and losing no frame.")] = False,
-    timestamps: Annotated[str, typer.Option(help="`now`, or `original`: from 1970 on, at the rate.")] = "now",
+    timestamps: Annotated[str, typer.Option(help="`now`, or `original`: the recording's clock, or the rate.")] = "now",
     model: Model = "default",
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     wait_for: Annotated[int | None, typer.Option(help="Subscribers to wait for; with --fast 1, else 0.")] = None,

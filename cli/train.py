@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+    from skelanon.configs.training import TrainingRun
     from skelanon.train.trainer import Progress
 
 
@@ -24,7 +25,11 @@ def train(
     """Train a recognizer or an anonymizer, or go on where a run was broken off. Needs the `train` extra."""
     from skelanon.configs.training_loader import load_training_run
 
-    run = load_training_run(config, overrides or ())
+    train_shown(load_training_run(config, overrides or ()))
+
+
+def train_shown(run: "TrainingRun") -> None:
+    """Train, showing how far it is, and say what came of it. Nothing happens where it is finished already."""
     with needing_train():
         from skelanon.train.errors import CheckpointError, DataError, TrainingError
         from skelanon.train.trainer import train as train_run

@@ -2,15 +2,17 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from skelanon.stream.subscriber import ReceivedFrame, Subscriber
+    from skelanon.stream.received import Message, ReceivedFrame
+    from skelanon.stream.subscriber import Subscriber
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7400"
 REFRESH_S = 0.25
@@ -25,6 +27,20 @@ def subscribe(
     node_key: Annotated[Path | None, typer.Option(help="CURVE: the node's `.key` file.")] = None,
 ) -> None:
     """Watch streams arrive: rates, gaps, latency. Ends with Ctrl-C; exit code 1 if no frame came."""
+    with open_subscriber(endpoint, streams, key, node_key) as subscriber:
+        frames = watch(subscriber, seconds=seconds, count=count)
+    if not frames:
+        end_without_frames(endpoint)
+
+
+def open_subscriber(
+    endpoint: str,
+    streams: list[str] | None,
+    key: Path | None,
+    node_key: Path | None,
+    on_message: "Callable[[Message, bytes, int], None] | None" = None,
+) -> "Subscriber":
+    """The Subscriber that a command's options ask for."""
     from skelanon.stream.curve import load_client_keys
     from skelanon.stream.subscriber import Subscriber
 
@@ -32,14 +48,15 @@ def subscribe(
         raise typer.BadParameter("--key and --node-key go together")
     curve = load_client_keys(key, node_key) if key is not None and node_key is not None else None
     try:
-        subscriber = Subscriber(endpoint, streams, curve=curve)
+        return Subscriber(endpoint, streams, curve=curve, on_message=on_message)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    with subscriber:
-        frames = watch(subscriber, seconds=seconds, count=count)
-    if not frames:
-        typer.echo(f"no frame came from {endpoint}: is a node there, and does it know your key?", err=True)
-        raise typer.Exit(1)
+
+
+def end_without_frames(endpoint: str) -> NoReturn:
+    """End the command because nothing came."""
+    typer.echo(f"no frame came from {endpoint}: is a node there, and does it know your key?", err=True)
+    raise typer.Exit(1)
 
 
 def watch(subscriber: "Subscriber", *, seconds: float | None = None, count: int | None = None) -> int:

@@ -62,6 +62,8 @@ class AttackerSettings(Settings):
     """How often attackers have a release made to learn from, where it is drawn at random: noise, personas."""
     validation: Share = 0.15
     """Share of the sequences that an attacker learns on which it keeps for validation, of each class alike."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks learn; `auto` is a GPU where torch finds one."""
     sufficient: float = Field(default=0.9, gt=0, le=1)
     """Of what is `known`, or of the best attacker's score, an attacker must reach this share on raw skeletons."""
 

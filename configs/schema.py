@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 StreamName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+RunnerName = Literal["cpu", "cuda", "ort_tensorrt", "tensorrt"]
 
 
 class Settings(BaseModel):
@@ -32,12 +33,12 @@ class SyntheticSettings(Settings):
 
 
 class ReplaySettings(Settings):
-    """A recorded `.skeleton` file, or a folder of them, played as if it were live."""
+    """A recording of any kind that is known (docs/sensors.md lists them), or a folder of them, played as if live."""
 
     kind: Literal["replay"]
     """Which kind of sensor it is."""
     path: str = Field(min_length=1, repr=False)  # a name may name a person
-    """File or folder; a folder is played in the order of its names."""
+    """File or folder; kinds are told apart by content, and a folder is played in the order of its names."""
     rate_hz: float = Field(default=30.0, gt=0, le=1000)
     """Frames per second; NTU recordings were made at 30."""
     loop: bool = False
@@ -45,10 +46,61 @@ class ReplaySettings(Settings):
     fast: bool = False
     """As fast as the node takes them, and losing none, instead of at `rate_hz`."""
     timestamps: Literal["now", "original"] = "now"
-    """`now`: the time of handing over; `original`: the frame's place in the recording at `rate_hz`, from 1970 on."""
+    """`now`: the time of handing over; `original`: the recording's own clock (or `rate_hz`), from 1970 on."""
 
 
-SensorSettings = Annotated[SyntheticSettings | ReplaySettings, Field(discriminator="kind")]
+class AzureKinectSettings(Settings):
+    """An Azure Kinect, or an Orbbec Femto through its K4A wrapper; or a recording of one (`.mkv`)."""
+
+    kind: Literal["azure_kinect"]
+    """Which kind of sensor it is."""
+    device: int = Field(default=0, ge=0, le=255)
+    """Which of the connected cameras, from 0 on; their order may change when one is plugged in again."""
+    serial: str | None = Field(default=None, min_length=1, max_length=64, repr=False)
+    """Serial number of the camera, in place of `device`: stays right whatever else is plugged in."""
+    file: str | None = Field(default=None, min_length=1, repr=False)  # a name may name a person
+    """A recording (`.mkv`, made by k4arecorder) to play instead of a camera, as if it were live."""
+    fast: bool = False
+    """For `file`: as fast as the tracker and the node take the frames, and losing none."""
+    depth_mode: Literal["nfov_binned", "nfov_unbinned", "wfov_binned", "wfov_unbinned"] = "nfov_unbinned"
+    """Narrow or wide field of view; binned halves the resolution and reaches farther. A `file` has its own."""
+    fps: Literal[5, 15, 30] = Field(default=30, validate_default=True)
+    """Frames per second; `wfov_unbinned` allows 15 at most. A `file` has its own."""
+    processing: Literal["gpu", "cuda", "tensorrt", "directml", "cpu"] = "gpu"
+    """What the body tracker runs on; `gpu` is its own choice for the platform, `cpu` manages a few frames a second."""
+    gpu: int = Field(default=0, ge=0, le=255)
+    """Which GPU the body tracker runs on."""
+    tracker_model: str | None = Field(default=None, min_length=1)
+    """Path of the tracker's network (`dnn_model_2_0_lite_op11.onnx`, say); its default one where absent."""
+    smoothing: float | None = Field(default=None, ge=0, le=1)
+    """Temporal smoothing by the tracker, 0 none, 1 full; its own default where absent."""
+    libraries: str | None = Field(default=None, min_length=1)
+    """Folder whose libk4a, libk4arecord and libk4abt, where it has them, are used instead of the system's."""
+    start_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    """Camera and tracker must be ready within this time; `tensorrt` needs minutes when it starts for the first time."""
+    frame_timeout_s: float = Field(default=5.0, gt=0, le=3600)
+    """So long without a frame of bodies, be it an empty one, is a fault."""
+    hang_timeout_s: float = Field(default=5.0, ge=1, le=3600)
+    """The camera's process is killed when it has given no sign of life for so long."""
+    memory_limit_mb: int = Field(default=4096, ge=64)
+    """The camera's process is replaced when it holds more memory than this, since body tracking leaks."""
+
+    @field_validator("fps")
+    @classmethod
+    def _slow_when_wide(cls, fps: int, info: ValidationInfo) -> int:
+        if fps == 30 and info.data.get("depth_mode") == "wfov_unbinned" and info.data.get("file") is None:
+            raise ValueError("the camera delivers `wfov_unbinned` at 5 or 15 only")
+        return fps
+
+    @field_validator("fast")
+    @classmethod
+    def _cameras_have_their_own_pace(cls, fast: bool, info: ValidationInfo) -> bool:
+        if fast and info.data.get("file") is None:
+            raise ValueError("only a `file` can be played faster than it was recorded")
+        return fast
+
+
+SensorSettings = Annotated[SyntheticSettings | ReplaySettings | AzureKinectSettings, Field(discriminator="kind")]
 
 
 class ModelSettings(Settings):
@@ -59,7 +111,33 @@ class ModelSettings(Settings):
     sha256: Sha256 | None = None
     """Refuse any other bundle than the one with this digest (`skelanon inspect` prints it)."""
     threads: int = Field(default=1, ge=1, le=64)
-    """Threads of one model call; one is fastest for small models."""
+    """Threads of one model call on the CPU; one is fastest for small models."""
+    runner: Literal["cpu", "cuda", "ort_tensorrt", "tensorrt", "auto"] = "cpu"
+    """What runs the bundle; `auto` measures all that are at hand and takes the one with the best p99."""
+    fallback: RunnerName | None = None
+    """What takes over, from fresh states, when `runner` cannot be started or started again; otherwise nothing does."""
+    precision: Literal["exact", "tf32"] = "exact"
+    """On GPUs: `exact` multiplies in the bundle's own types; `tf32` lets float32 lose 13 of 23 bits, for speed."""
+    buckets: list[Annotated[int, Field(ge=1, le=65536)]] = Field(
+        default_factory=lambda: [1, 4, 16, 64, 256, 1024, 4096], min_length=1, max_length=16
+    )
+    """Batch sizes that a GPU is prepared for, ascending; a batch is filled up to the next one, or cut up."""
+    cache: str | None = Field(default=None, min_length=1)
+    """Folder for built engines and what `auto` has measured; otherwise `skelanon` in the user's cache folder."""
+
+    @field_validator("buckets")
+    @classmethod
+    def _ascending(cls, buckets: list[int]) -> list[int]:
+        if sorted(set(buckets)) != buckets:
+            raise ValueError("batch sizes must ascend, each named once")
+        return buckets
+
+    @field_validator("fallback")
+    @classmethod
+    def _another(cls, fallback: str | None, info: ValidationInfo) -> str | None:
+        if fallback is not None and fallback == info.data.get("runner"):
+            raise ValueError("it must be another runner than `model.runner`")
+        return fallback
 
 
 class CurveSettings(Settings):

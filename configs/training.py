@@ -64,7 +64,8 @@ class DataSettings(Settings):
     frames: int = Field(default=300, ge=4)
     """T, the length of a clip."""
     fit: Literal["repeat", "resample"] = "repeat"
-    """`repeat`: from the start again until the clip is full, as the paper does; `resample`: T frames, evenly spaced."""
+    """`repeat`: from the start again until the clip is full, as the paper does; `resample`: one frame from each of T
+    equal parts: the middle one in tests, in training another one each time."""
     bodies: Literal[1, 2] = 1
     """P = M, bodies of a clip."""
     choice: Literal["appearance", "motion_energy"] = "appearance"

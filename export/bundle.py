@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from .errors import BundleError
 from .manifest import Manifest, manifest_from_json, manifest_to_json
@@ -68,6 +70,14 @@ def read_bundle(path: str | os.PathLike[str], *, sha256: str | None = None) -> B
 def seal(model_without_metadata: bytes, manifest: Manifest) -> bytes:
     """Append the manifest and a digest over graph and manifest to a serialised ModelProto without metadata."""
     return _seal(model_without_metadata, manifest_to_json(manifest))
+
+
+def with_audit(bundle: Bundle, summary: dict[str, Any] | None) -> Bundle:
+    """The same graph with another audit summary in its manifest, or with none; its sha256 is another one."""
+    graph, _ = _split(bundle.model)
+    manifest = msgspec.structs.replace(bundle.manifest, audit=summary)
+    model = seal(graph, manifest)
+    return Bundle(manifest, hashlib.sha256(model).hexdigest(), model)
 
 
 def _seal(graph: bytes, manifest: str) -> bytes:

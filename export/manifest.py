@@ -12,6 +12,7 @@ from .errors import BundleError
 FORMAT: Final = 1
 """Version of the bundle format that this code writes, and the newest that it reads."""
 
+Precision = Literal["float32", "float16"]
 Axes = Literal["camera", "normalised"]
 Root = Literal["foot_anchored", "body_centred", "keep", "model"]
 
@@ -38,6 +39,8 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`camera`: metres in the sensor's axes; `normalised`: metres, root-centred and rotated by the model."""
     root: Root
     """foot_anchored: lowest foot at its raw height; body_centred: at the origin; keep: raw; model: moved by it."""
+    precision: Precision = "float32"
+    """Of the network's weights and sums; inputs, outputs, state and normalisation are always float32."""
     parity_tolerance_m: Annotated[float, Meta(gt=0, le=0.01)]
     """Largest difference between torch and ONNX Runtime that the export let pass, metres."""
     provenance: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """From settings to the sensor they describe. A source is imported only where it is asked for."""
 
-from skelanon.configs.schema import ReplaySettings, SensorSettings, SyntheticSettings
+from skelanon.configs.schema import AzureKinectSettings, ReplaySettings, SensorSettings, SyntheticSettings
 
 from .sensor import Sensor
 
@@ -16,3 +16,7 @@ def create_sensor(settings: SensorSettings) -> Sensor:
             from .replay import Replay
 
             return Replay(settings)
+        case AzureKinectSettings():
+            from .azure_kinect import AzureKinect
+
+            return AzureKinect(settings)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from .frame import Joints
 from .joints import JOINTS
-from .ntu import SkeletonRecording
+from .recording import Recording
 
 CANDIDATES: Final = 4
 """Bodies of a frame, in the order of the file, among which public NTU preprocessing chooses."""
 
 
-def two_bodies_by_motion_energy(recording: SkeletonRecording) -> Joints:
+def two_bodies_by_motion_energy(recording: Recording) -> Joints:
     """(2, T, 25, 3) float32, metres, camera axes: the two bodies of largest motion energy, the largest first.
 
     A body is a place in the file's order of bodies within a frame, whatever its id; zeros where nobody has it.

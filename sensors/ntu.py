@@ -10,23 +10,19 @@ import os
 import re
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import GenericAlias
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
-from .errors import RecordingError, SensorError
-from .frame import BodyFrame, Joints, Tracking
+from .errors import RecordingError
+from .frame import Joints
 from .joints import JOINTS
+from .recording import MAX_BYTES, MAX_FRAMES, Recording, read_file
 
-MAX_BYTES: Final = 64 << 20
-"""Largest recording that is read: about 14 minutes of one body at 30 Hz."""
-MAX_FRAMES: Final = 200_000
-"""Almost two hours; NTU clips have a few hundred frames."""
 MAX_BODIES: Final = 6
 """Bodies that a Kinect v2 tracks at the same time."""
 
@@ -63,64 +59,17 @@ _SAMPLE = re.compile(rb"(S\d{3}C\d{3}P\d{3}R\d{3}A\d{3})(?:\.skeleton)?")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class SkeletonRecording:
-    """A recorded clip of F frames with B bodies in all: raw, and therefore kept inside the process.
-
-    joints: (B, 25, 3) float32, metres, camera axes, read-only; not finite where the recording says so.
-    tracking: (B, 25) uint8, 0 not tracked, 1 inferred, 2 tracked, read-only.
-    track_ids: B integers, the `bodyID` of each body.
-    frame_start: F + 1 integers; the bodies of frame i are those from `frame_start[i]` up to `frame_start[i + 1]`.
-
-    It cannot be pickled and does not show its values.
-    """
-
-    joints: Joints
-    tracking: Tracking
-    track_ids: tuple[int, ...]
-    frame_start: tuple[int, ...]
-
-    def __len__(self) -> int:
-        """F, the number of frames."""
-        return len(self.frame_start) - 1
-
-    def frame(self, index: int, captured_ns: int, *, discontinuity: bool = False) -> BodyFrame:
-        """Frame `index` (from 0 on) as a sensor would deliver it; its arrays are views of the recording's."""
-        start, end = self.frame_start[index], self.frame_start[index + 1]
-        return BodyFrame(
-            captured_ns,
-            self.joints[start:end],
-            self.tracking[start:end],
-            self.track_ids[start:end],
-            discontinuity,
-        )
-
-    def __repr__(self) -> str:
-        return f"SkeletonRecording(frames={len(self)}, bodies={len(self.track_ids)})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a raw SkeletonRecording cannot be pickled: it must not leave the process")
-
-
-def read_skeleton(path: str | os.PathLike[str]) -> SkeletonRecording:
+def read_skeleton(path: str | os.PathLike[str]) -> Recording:
     """Read a `.skeleton` file. Raises SensorError when it cannot be read, RecordingError when it is malformed."""
-    try:
-        with open(path, "rb") as file:
-            return parse_skeleton(file.read(MAX_BYTES + 1))
-    except OSError as error:
-        reason = error.strerror
-    # Raised out here, so that the OSError, which holds the file name, does not hang on to it.
-    raise SensorError(f"the recording cannot be read: {reason}")
+    return parse_skeleton(read_file(path, MAX_BYTES))
 
 
-def parse_skeleton(data: bytes) -> SkeletonRecording:
+def parse_skeleton(data: bytes) -> Recording:
     """Parse the content of a `.skeleton` file; ghost bodies are kept, NaN and infinite values are let through.
 
     Raises RecordingError, which names the line, for anything else than the format: wrong counts or columns, what is
     not a number, a state outside 0 to 2, a body id twice in a frame, lines missing or left over, no frames.
     """
-    if len(data) > MAX_BYTES:
-        raise RecordingError(f"the recording is larger than {MAX_BYTES} bytes: split it")
     lines = _Lines(data)
     joints: list[bytes] = []
     tracking: list[bytes] = []
@@ -137,7 +86,7 @@ def parse_skeleton(data: bytes) -> SkeletonRecording:
             tracking.append(bytes(body[_TRACKING]))
         frame_start.append(len(track_ids))
     lines.require_end()
-    return SkeletonRecording(
+    return Recording(
         _joints(b"".join(joints)),
         np.frombuffer(b"".join(tracking), np.uint8).reshape(-1, JOINTS),
         tuple(track_ids),
@@ -148,9 +97,7 @@ def parse_skeleton(data: bytes) -> SkeletonRecording:
 def _joints(packed: bytes) -> Joints:
     values = np.frombuffer(packed, np.float64).reshape(-1, 3, JOINTS).transpose(0, 2, 1)  # (B, 25, 3)
     with np.errstate(over="ignore"):  # beyond float32: infinite, and withheld like any other such value
-        joints = values.astype(np.float32, order="C")
-    joints.flags.writeable = False
-    return joints
+        return values.astype(np.float32, order="C")
 
 
 class _Lines:
@@ -221,6 +168,18 @@ def _number(token: bytes) -> float:
     if b"_" in token:
         raise ValueError("Python's digit separator")
     return float(token)
+
+
+_LOOKS: Final = re.compile(
+    rb"[ \t]*\d{1,10}[ \t\r]*\n"  # frames
+    rb"(?:[ \t]*0[ \t\r]*\n)*"  # frames without bodies
+    rb"(?:[ \t]*\d{1,2}[ \t\r]*\n[ \t]*(?:\S+[ \t]+){9}\S+[ \t\r]*\n|\d*[ \t\r]*\Z)"  # bodies, and the first of them
+)
+
+
+def looks_like(head: bytes) -> bool:
+    """Whether a file that begins so is a `.skeleton` file."""
+    return _LOOKS.match(head) is not None
 
 
 def skeleton_files(folder: Path) -> list[Path]:

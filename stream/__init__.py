@@ -4,6 +4,7 @@ from .anonymous import AnonymousFrame
 from .curve import create_keys, load_client_keys
 from .errors import PublishError
 from .node import Node, create_node
+from .recording import Player, Recorder, RecordError, Recording
 from .subscriber import ClientKeys, Event, Gap, ReceivedFrame, Restart, Resume, Stall, StreamStats, Subscriber
 from .window import Window
 from .wire import FrameMessage, SchemaMessage, StatusMessage, WireError
@@ -15,8 +16,12 @@ __all__ = [
     "FrameMessage",
     "Gap",
     "Node",
+    "Player",
     "PublishError",
     "ReceivedFrame",
+    "RecordError",
+    "Recorder",
+    "Recording",
     "Restart",
     "Resume",
     "SchemaMessage",

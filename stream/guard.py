@@ -1,5 +1,6 @@
 """The last check before a body is published: finite, human-shaped, and not the input. It trusts no model."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -71,32 +72,46 @@ class _RawJoints:
     """Remembers the raw joints of two calls, and finds them wherever they turn up.
 
     Each joint is mixed into one number, the same only for the same three floats. A table of marks finds candidates
-    in a few array operations; only those, one call in fifty for a single body, are compared exactly.
+    in a few array operations; only those, one call in fifty for a single body, are compared exactly. The table grows
+    with the calls, so that most joints of thousands of bodies are no candidates either.
     """
 
-    _MIX: Final = np.array([1.0, 3.1, 7.7])
+    _MIX: Final = np.array([1.0, math.pi, math.exp(2)])  # in no simple ratio: floats lie on a grid, and would meet
     _SCATTER: Final = np.uint64(0x9E3779B97F4A7C15)  # multiplicative hashing: 2^64 / golden ratio
-    _KEPT_BITS: Final = np.uint64(64 - 16)
+    _MOST_BITS: Final = 22
 
     def __init__(self) -> None:
         self._call = 1
-        self._marks = np.zeros(1 << 16, np.uint64)  # the call that set a mark
+        self._bits = 16
+        self._marks = np.zeros(1 << self._bits, np.uint64)  # the call that set a mark
         self._numbers = np.empty(0), np.empty(0)
 
     def among(self, both: Floats, first: int) -> Bools | None:
         """Which bodies of the second half of (2B, 25, 3) have a joint of the first half, or of the call before."""
         numbers = np.dot(both.reshape(-1, 3), self._MIX)
-        places = (numbers.view(np.uint64) * self._SCATTER) >> self._KEPT_BITS
         half = len(numbers) // 2
+        if half << 4 > len(self._marks) and self._bits < self._MOST_BITS:
+            self._grow(half)
+        places = self._places(numbers)
         self._call += 1
         self._numbers = self._numbers[1], numbers[:half]
         self._marks[places[:half]] = self._call
-        suspects = self._marks[places[half:]] >= self._call - 1
-        if not suspects.any():
+        suspects = np.flatnonzero(self._marks[places[half:]] >= self._call - 1)
+        if not len(suspects):
             return None
-        known = set(np.concatenate(self._numbers).tolist())
+        asked, known = numbers[half + suspects], np.concatenate(self._numbers)
+        ordered = np.sort(asked)
+        nearest = ordered[np.minimum(np.searchsorted(ordered, known), len(ordered) - 1)]
         echoes = np.zeros(half, np.bool_)
-        for joint in np.flatnonzero(suspects).tolist():
-            echoes[joint] = numbers[half + joint] in known
+        echoes[suspects] = np.isin(asked, known[nearest == known])
         found: Bools = _any(echoes.reshape(-1, JOINTS)[:, first:], 1)
         return found
+
+    def _grow(self, joints: int) -> None:
+        """A table of some sixteen places for each joint, with the marks of the call before."""
+        self._bits = min(self._MOST_BITS, (joints << 4).bit_length())
+        self._marks = np.zeros(1 << self._bits, np.uint64)
+        self._marks[self._places(self._numbers[1])] = self._call
+
+    def _places(self, numbers: NDArray[np.float64]) -> NDArray[np.uint64]:
+        return (numbers.view(np.uint64) * self._SCATTER) >> np.uint64(64 - self._bits)

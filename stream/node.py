@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
-from skelanon.configs.schema import NodeSettings, PublishSettings
+from skelanon.configs.schema import NodeSettings, PublishSettings, SyntheticSettings
 from skelanon.export.bundle import default_bundle_path, read_bundle
-from skelanon.export.ort_cpu import OnnxRuntimeCpu
+from skelanon.export.create import create_runner
 from skelanon.export.runner import Runner
+from skelanon.export.timing import Load
 from skelanon.sensors.factory import create_sensor
 from skelanon.sensors.frame import BodyFrame
 from skelanon.sensors.sensor import Sensor
@@ -213,7 +214,18 @@ def create_node(settings: NodeSettings) -> Node:
     path = default_bundle_path() if settings.model.bundle == "default" else settings.model.bundle
     bundle = read_bundle(path, sha256=settings.model.sha256)
     sensors = {name: create_sensor(sensor) for name, sensor in settings.sensors.items()}
-    runner = OnnxRuntimeCpu(bundle, threads=settings.model.threads)
+    runner = create_runner(bundle, settings.model, _expected_load(settings, bundle.manifest.bodies_per_sample))
     node = Node(sensors, runner, settings.publish, track_timeout_s=settings.track_timeout_s)
     log.info("model %s %s, publishing at %s", bundle.manifest.name, bundle.sha256[:12], node.publisher.endpoint)
     return node
+
+
+def _expected_load(settings: NodeSettings, bodies_per_sample: int) -> Load:
+    """What the runner will be asked for: many sensors in one call, few each in its own; two bodies where unknown."""
+    sensors = settings.sensors.values()
+    bodies = max(sensor.persons if isinstance(sensor, SyntheticSettings) else 2 for sensor in sensors)
+    samples = max(1, -(-bodies // bodies_per_sample))
+    rate_hz = float("inf") if any(sensor.fast for sensor in sensors) else max(sensor.rate_hz for sensor in sensors)
+    if len(sensors) > MANY:
+        return Load(rate_hz, samples * len(sensors))
+    return Load(rate_hz * len(sensors), samples)

@@ -1,6 +1,5 @@
 """Receives the streams of one node: every frame, or the newest ones, and what went wrong on the way."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -9,30 +8,22 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-import numpy as np
 import zmq
-from numpy.typing import NDArray
 
-from skelanon.sensors.joints import JOINTS
+from .received import Event, Follower, Gap, Message, ReceivedFrame, Restart, Resume, Stall, StreamStats, log_event
+from .wire import MAX_MESSAGE_BYTES, topic
 
-from .anonymous import State
-from .wire import (
-    MAX_MESSAGE_BYTES,
-    FrameMessage,
-    SchemaMessage,
-    StatusMessage,
-    WireError,
-    decode_frame,
-    decode_schema,
-    decode_status,
-    parse_topic,
-    topic,
-)
-
-log = logging.getLogger(__name__)
-
-MAX_STREAMS: Final = 1024
-"""Streams that one Subscriber follows, so that no publisher can fill memory with invented ones."""
+__all__ = [
+    "ClientKeys",
+    "Event",
+    "Gap",
+    "ReceivedFrame",
+    "Restart",
+    "Resume",
+    "Stall",
+    "StreamStats",
+    "Subscriber",
+]
 
 _QUEUED: Final = 1000
 _BURST: Final = 10 * _QUEUED
@@ -56,94 +47,12 @@ class ClientKeys:
             raise ValueError("CURVE keys have 40 characters (Z85) each; make a pair with `skelanon keys new`")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ReceivedFrame:
-    """One frame of anonymous bodies; the meaning of its joints is in the stream's schema.
-
-    ids: M body ids. joints: (M, 25, 3) float32, metres, read-only.
-    tracking: (M, 25) uint8, 0 not tracked, 1 inferred, 2 tracked, read-only; None where the node does not publish it.
-    captured_ns, published_ns: the node's clock; received_ns: this machine's; nanoseconds since the Unix epoch.
-    dropped: frames the node itself skipped before this one. lost: frames it published that did not arrive.
-    """
-
-    stream: str
-    epoch: int
-    sequence: int
-    captured_ns: int
-    published_ns: int
-    received_ns: int
-    state: State
-    ids: tuple[int, ...]
-    joints: NDArray[np.float32] = field(repr=False)
-    tracking: NDArray[np.uint8] | None = field(repr=False)
-    dropped: int
-    lost: int
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Frames that the node published did not arrive."""
-
-    stream: str
-    lost: int
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """The node was started anew: ids and sequence numbers begin again, the model may be another."""
-
-    stream: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stall:
-    """No frame for `seconds`, not even an empty one."""
-
-    stream: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """The first frame after a stall."""
-
-    stream: str
-
-
-Event = Gap | Restart | Stall | Resume
-
-
-@dataclass(slots=True)
-class StreamStats:
-    """What a Subscriber knows of one stream. The counts begin when the Subscriber is made."""
-
-    frames: int = 0
-    lost: int = 0
-    restarts: int = 0
-    stalls: int = 0
-    malformed: int = 0
-    stalled: bool = False
-    schema: SchemaMessage | None = None
-    """The newest of the present epoch."""
-    status: StatusMessage | None = None
-    """The newest of the present epoch."""
-    epoch: int | None = None
-    sequence: int | None = None
-    """Of the newest frame; None before the first one, -1 before the first one after a restart."""
-    alive_ns: int = field(default_factory=time.monotonic_ns)
-    """Monotonic time of the newest frame, or of the epoch's first message of any kind."""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the node said that it stops the stream: silence is then no stall."""
-        return self.status is not None and self.status.state == "stopped"
-
-
 class Subscriber:
     """Subscribes to all streams of a node, or to those named, and hands their frames on.
 
     endpoint: ZeroMQ address of the node, such as `tcp://10.0.0.5:7400`. stall_after_s: silence that counts as a stall.
     on_event: called with each Event, in the thread that reads, in the middle of a read; by default it is logged.
+    on_message: called there with every good message, its bytes and the time it came, nanoseconds: for recording.
 
     One thread makes it, reads it and closes it. A malformed message is counted and skipped, never raised. ZeroMQ
     connects, and connects again, while it is read. Stalls are looked for whenever nothing is left to read.
@@ -158,21 +67,22 @@ class Subscriber:
         curve: ClientKeys | None = None,
         stall_after_s: float = 2.0,
         on_event: Callable[[Event], None] | None = None,
+        on_message: Callable[[Message, bytes, int], None] | None = None,
     ) -> None:
         if isinstance(streams, str):
             raise ValueError(f"`streams` is a list of names: [{streams!r}]")
-        self.streams = {stream: StreamStats() for stream in streams or ()}
-        prefixes = [topic(stream, "frame").removesuffix(b"frame") for stream in self.streams]
-        if streams is None:
+        names = None if streams is None else dict.fromkeys(streams)
+        prefixes = [topic(stream, "frame").removesuffix(b"frame") for stream in names or ()]
+        if names is None:
             prefixes = [b"skelanon/1/"]
         if not prefixes or stall_after_s <= 0:
             raise ValueError("`streams` names at least one stream (None: all), and `stall_after_s` is above 0")
-        self.malformed = 0
-        """Messages that were refused, those of no known stream included."""
-        self._stall_after_ns = int(stall_after_s * 1e9)
-        self._on_event = on_event or (lambda event: log.warning("%s", event))
         self._endpoint = endpoint
         self._heard_ns = time.monotonic_ns()
+        self._follower = Follower(
+            names or (), on_event or log_event, stall_after_ns=int(stall_after_s * 1e9), now_ns=self._heard_ns
+        )
+        self._on_message = on_message
         self._thread = threading.get_ident()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
@@ -181,6 +91,16 @@ class Subscriber:
         except zmq.ZMQError as error:
             self.close()
             raise ValueError(f"cannot connect to `endpoint` {endpoint!r}: {error.strerror}") from error
+
+    @property
+    def streams(self) -> dict[str, StreamStats]:
+        """What is known of each stream that was asked for or has come."""
+        return self._follower.streams
+
+    @property
+    def malformed(self) -> int:
+        """Messages that were refused, those of no known stream included."""
+        return self._follower.malformed
 
     def read(self, timeout_ms: float | None = None) -> ReceivedFrame | None:
         """The next frame, in the order of arrival; None when none came in time (no `timeout_ms`: waits for ever)."""
@@ -258,7 +178,7 @@ class Subscriber:
         """Wait for a message, a stall or the deadline; False once the deadline has passed."""
         if self._socket.closed:
             return False
-        next_stall = self._find_stalls()
+        next_stall = self._follower.find_stalls(time.monotonic_ns()) / 1e9
         now = time.monotonic()
         if now >= deadline or self._socket.closed:
             return False
@@ -266,22 +186,6 @@ class Subscriber:
         until = min(deadline, next_stall, now + _SLICE_S)
         self._socket.poll(max(1, int((until - now) * 1e3)))
         return True
-
-    def _find_stalls(self) -> float:
-        """Report streams gone silent; returns the monotonic time, seconds, of the next possible stall."""
-        now = time.monotonic_ns()
-        soonest = float("inf")
-        for name, stats in list(self.streams.items()):
-            if stats.stalled or stats.stopped:
-                continue
-            silent_ns = now - stats.alive_ns
-            if silent_ns < self._stall_after_ns:
-                soonest = min(soonest, (stats.alive_ns + self._stall_after_ns) / 1e9)
-                continue
-            stats.stalled = True
-            stats.stalls += 1
-            self._on_event(Stall(name, silent_ns / 1e9))
-        return soonest
 
     def _renew_if_silent(self) -> None:
         """Connect anew after long silence.
@@ -300,63 +204,13 @@ class Subscriber:
     def _take(self, parts: list[bytes]) -> ReceivedFrame | None:
         """Handle one message; the frame, if it is one."""
         received_ns = time.time_ns()
-        stream = None
-        try:
-            if len(parts) != 2:
-                raise WireError(f"{len(parts)} parts; a message has 2")
-            stream, kind = parse_topic(parts[0])
-            if kind == "frame":
-                return self._frame(stream, decode_frame(parts[1]), received_ns)
-            if kind == "schema":
-                schema = decode_schema(parts[1])
-                self._stats(stream, schema).schema = schema
-            else:
-                status = decode_status(parts[1])
-                self._stats(stream, status).status = status
-        except WireError as error:
-            self._refuse(stream, error)
-        return None
-
-    def _frame(self, stream: str, message: FrameMessage, received_ns: int) -> ReceivedFrame:
-        stats = self._stats(stream, message)
-        lost = 0 if stats.sequence is None else message.sequence - stats.sequence - 1
-        if lost < 0:
-            raise WireError("`sequence` does not grow")
-        stats.sequence = message.sequence
-        stats.alive_ns = time.monotonic_ns()
-        stats.frames += 1
-        stats.lost += lost
-        if lost:
-            self._on_event(Gap(stream, lost))
-        if stats.stalled:
-            stats.stalled = False
-            self._on_event(Resume(stream))
-        return _received(message, received_ns, lost)
-
-    def _stats(self, stream: str, message: FrameMessage | SchemaMessage | StatusMessage) -> StreamStats:
-        """The statistics of the stream that a message belongs to, begun anew where the node was."""
-        if message.stream != stream:
-            raise WireError("`stream` is not that of the topic")
-        stats = self.streams.get(stream)
-        if stats is None:
-            if len(self.streams) >= MAX_STREAMS:
-                raise WireError(f"more than {MAX_STREAMS} streams")
-            stats = self.streams[stream] = StreamStats()
-        if stats.epoch is None:
-            stats.epoch = message.epoch
-        elif stats.epoch != message.epoch:
-            stats.epoch, stats.sequence = message.epoch, -1
-            stats.schema = stats.status = None
-            stats.alive_ns = time.monotonic_ns()
-            stats.restarts += 1
-            self._on_event(Restart(stream))
-        return stats
-
-    def _refuse(self, stream: str | None, error: WireError) -> None:
-        self.malformed += 1
-        if stream is not None and stream in self.streams:
-            self.streams[stream].malformed += 1
-        log.debug("refused a message: %s", error)
+        taken = self._follower.take(parts, received_ns, time.monotonic_ns())
+        if taken is None:
+            return None
+        message, frame = taken
+        if self._on_message is not None:
+            self._on_message(message, parts[1], received_ns)
+        return frame
 
 
 def _connect(socket: zmq.Socket[bytes], endpoint: str, prefixes: list[bytes], curve: ClientKeys | None) -> None:
@@ -371,25 +225,3 @@ def _connect(socket: zmq.Socket[bytes], endpoint: str, prefixes: list[bytes], cu
     for prefix in prefixes:
         socket.subscribe(prefix)
     socket.connect(endpoint)
-
-
-def _received(message: FrameMessage, received_ns: int, lost: int) -> ReceivedFrame:
-    bodies = message.bodies
-    joints = np.frombuffer(b"".join([body.joints for body in bodies]), "<f4").reshape(-1, JOINTS, 3)
-    tracking = None
-    if not bodies or bodies[0].tracking:
-        tracking = np.frombuffer(b"".join([body.tracking for body in bodies]), np.uint8).reshape(-1, JOINTS)
-    return ReceivedFrame(
-        message.stream,
-        message.epoch,
-        message.sequence,
-        message.captured_ns,
-        message.published_ns,
-        received_ns,
-        message.state,
-        tuple([body.id for body in bodies]),
-        joints,
-        tracking,
-        message.dropped,
-        lost,
-    )

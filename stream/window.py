@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skelanon.sensors.joints import INDEX, JOINTS
 
-from .subscriber import ReceivedFrame
+from .received import ReceivedFrame
 
 Floats = NDArray[np.float32]
 

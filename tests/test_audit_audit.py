@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="needs skelanon[train]")
 
-from skelanon.audit import Audit, AuditError, Auditor, Published, release
+from skelanon.audit import Audit, AuditError, Auditor, Published, release, stamp
 from skelanon.audit.jobs import Cache, Job
+from skelanon.audit.publishing import release_key
 from skelanon.configs.auditing import AuditSettings
+from skelanon.export.bundle import read_bundle
 from skelanon.sensors.frame import Joints
 from skelanon.sensors.population import Activity, Person, motion, population
 from skelanon.train.build import build_template
@@ -91,6 +93,21 @@ def test_template_hides_bodies_from_every_attacker(bodies_differ: SkeletonDatase
     assert not score(found, centred)[1]
     assert {one.name for one in found.channels if one.told and one.release == centred} == set()
     assert {one.name for one in found.channels if one.told and one.release == "template"} == {"place and stride"}
+    _is_stamped(found, bodies_differ, Path(centred), tmp_path / "bundles")
+
+
+def _is_stamped(found: Audit, dataset: SkeletonDataset, centred: Path, folder: Path) -> None:
+    """Each bundle is written again with its verdict, is the same release, and is refused once another lies there."""
+    template, other = stamp(found, dataset, folder)
+    for name, file in (("template", template), (str(centred), other)):
+        told = read_bundle(file).manifest.audit
+        assert told is not None
+        assert told["release_digest"] == found.releases[name] == release_key(str(file), dataset)
+        assert told["private"][0]["told"] == (name == "template")
+        assert told["channels_told"] == (["place and stride"] if name == "template" else [])
+    build_template(centred, "keep")
+    with pytest.raises(AuditError, match="has changed since it was audited"):
+        stamp(found, dataset, folder)
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ def test_a_key_follows_from_the_set_and_from_contents(
     smaller = write_dataset((bodies[0], {"subject": 0}))
     keys = {one, other, *(release_key(name, dataset) for name in ("raw", "noise=0.1", "noise=0.2", "template"))}
     assert len(keys | {release_key("raw", smaller)}) == 7
-    with pytest.raises(AuditError, match=r"missing.onnx: No such file"):
+    with pytest.raises(AuditError, match=r"missing.onnx: .*No such file"):
         release_key("missing.onnx", dataset)
 
 

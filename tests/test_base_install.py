@@ -62,6 +62,13 @@ def test_the_demo_shows_anonymous_frames(tmp_path: Path) -> None:
     assert not done.stdout.startswith("0 ")
 
 
+def test_the_doctor_finds_all_that_a_node_needs(tmp_path: Path) -> None:
+    done = run(SKELANON, "doctor", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    found = {line["what"]: line for line in json.loads(done.stdout)["lines"]}
+    assert (found["runner cpu"]["state"], found["extra train"]["state"]) == ("ok", "missing")
+
+
 def test_the_shipped_configurations_and_the_default_bundle_are_in_the_wheel(tmp_path: Path) -> None:
     script = (
         "from skelanon.configs import load_settings\nfrom skelanon.export import default_bundle_path, read_bundle\n"

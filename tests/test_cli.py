@@ -136,12 +136,12 @@ def test_a_wrong_configuration_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_recording_that_is_not_there_ends_at_once_and_is_not_named(tmp_path: Path) -> None:
-    cannot = "`path` cannot be read: No such file or directory; name a .skeleton recording, or a folder of them"
+    cannot = "`path` cannot be read: No such file or directory; name a recording, or a folder of them"
     path = str(tmp_path / f"{NAME}.skeleton")
     assert refused("replay", path) == f"`sensors.replay`: {cannot}"
     assert refused("run", "replay.yaml", "--set", f"sensors.replay.path={path}") == f"`sensors.replay`: {cannot}"
     assert refused("replay", str(tmp_path)) == (
-        "`sensors.replay`: `path` is a folder without .skeleton recordings: name a recording or another folder"
+        "`sensors.replay`: `path` is a folder without recordings of a known kind: name a recording or another folder"
     )
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from skelanon.export.bundle import read_bundle
 from skelanon.export.errors import BundleError
-from skelanon.export.exporter import OPSET, export_bundle
-from skelanon.export.manifest import Manifest
+from skelanon.export.exporter import export_bundle
+from skelanon.export.graph import OPSET
+from skelanon.export.manifest import Manifest, manifest_from_json, manifest_to_json
 from skelanon.export.ort_cpu import OnnxRuntimeCpu
+from skelanon.export.samples import Samples
 from skelanon.train.samples import random_samples
 
 SAMPLES = random_samples(tracks=4, frames=3, bodies_per_sample=1)
@@ -44,6 +47,11 @@ class Shrink(nn.Module):
         return (joints if persona is None else joints + persona[:, None, None],)
 
 
+class Smaller(nn.Module):
+    def forward(self, joints: Tensor) -> tuple[Tensor, ...]:
+        return (joints * 0.49,)
+
+
 class Smooth(nn.Module):
     """An exponential mean of the root: a state that goes on changing."""
 
@@ -67,6 +75,14 @@ class Broken(nn.Module):
 
     def forward(self, joints: Tensor) -> tuple[Tensor, ...]:
         return (joints * 0.5 + (self.error if torch.compiler.is_exporting() else 0.0),)
+
+
+class BrokenFar(nn.Module):
+    """Exports another function than it computes for joints beyond 50 m."""
+
+    def forward(self, joints: Tensor) -> tuple[Tensor, ...]:
+        far = (joints.abs() > 50).float() if torch.compiler.is_exporting() else 0.0
+        return (joints * 0.5 + far,)
 
 
 class OneSize(nn.Module):
@@ -96,6 +112,16 @@ def test_what_is_written_is_a_bundle_that_runs_like_the_module(tmp_path: Path) -
         expected, state = Smooth()(torch.from_numpy(joints), state)
         out = runner.step(range(4), [frame == 0] * 4, joints, SAMPLES.present[frame])
         np.testing.assert_allclose(out, expected.numpy(), rtol=0, atol=1e-6)
+
+
+def test_what_a_call_returned_is_not_touched_by_the_next(tmp_path: Path) -> None:
+    runner = OnnxRuntimeCpu(export_bundle(Smooth(), manifest(state_size=3), tmp_path / "bundle.onnx", SAMPLES))
+    joints, present = SAMPLES.joints[0, :1], SAMPLES.present[0, :1]
+    first = runner.step([0], [True], joints, present)
+    before = first.copy()
+    second = runner.step([0], [False], joints, present)
+    assert np.array_equal(first, before)
+    assert not np.array_equal(first, second)  # its state went on
 
 
 def test_the_file_holds_the_function_and_nothing_of_where_it_came_from(tmp_path: Path) -> None:
@@ -145,6 +171,27 @@ def test_the_tolerance_is_the_manifests(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="parity gate"):
         export_bundle(Broken(1e-4), manifest(tolerance_m=5e-5), tmp_path / "bundle.onnx", SAMPLES)
     export_bundle(Broken(1e-4), manifest(tolerance_m=2e-4), tmp_path / "bundle.onnx", SAMPLES)
+
+
+def test_what_differs_in_extremes_alone_is_not_written(tmp_path: Path) -> None:
+    small = SAMPLES.scaled(1e-3)  # no factor of the gate brings these to 50 m without making the tolerance large
+    far = Samples(SAMPLES.joints + np.float32(90), SAMPLES.present)
+    export_bundle(BrokenFar(), manifest(tolerance_m=1e-3), tmp_path / "bundle.onnx", small)
+    with pytest.raises(BundleError, match="parity gate"):
+        export_bundle(BrokenFar(), manifest(tolerance_m=1e-3), tmp_path / "other.onnx", small, extremes=[far])
+    assert not (tmp_path / "other.onnx").exists()
+
+
+def test_a_graph_is_compared_with_the_reference_where_there_is_one(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="parity gate"):
+        export_bundle(Shrink(), manifest(), tmp_path / "bundle.onnx", SAMPLES, reference=Smaller())
+    export_bundle(Smaller(), manifest(), tmp_path / "bundle.onnx", SAMPLES, reference=Smaller())
+
+
+def test_a_manifest_from_before_there_was_a_precision_is_float32() -> None:
+    fields = msgspec.json.decode(manifest_to_json(manifest()))
+    del fields["precision"]
+    assert manifest_from_json(msgspec.json.encode(fields).decode()).precision == "float32"
 
 
 def test_a_folder_that_is_not_there_is_named_as_the_reason(tmp_path: Path) -> None:

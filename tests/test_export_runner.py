@@ -12,10 +12,10 @@ import pytest
 from skelanon.export.bundle import Bundle
 from skelanon.export.errors import RunnerError
 from skelanon.export.manifest import Manifest
-from skelanon.export.runner import Floats, Runner
+from skelanon.export.runner import Floats, HostRunner
 
 
-class Counting(Runner):
+class Counting(HostRunner):
     """Its state counts frames; each body's first coordinate comes out as (state before, persona)."""
 
     settled_at = np.inf
@@ -54,7 +54,7 @@ class Latching(Counting):
     settled_at = 1.0
 
 
-def step(runner: Runner, rows: Sequence[int], fresh: Sequence[bool]) -> list[float]:
+def step(runner: HostRunner, rows: Sequence[int], fresh: Sequence[bool]) -> list[float]:
     """States before each frame, checking that frames keep their order."""
     joints = np.random.default_rng(0).standard_normal((len(rows), 1, 25, 3)).astype(np.float32)
     anonymous = runner.step(rows, fresh, joints, np.ones((len(rows), 1), np.float32))

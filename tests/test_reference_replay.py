@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from skelanon.configs import check
 from skelanon.sensors.motion_energy import two_bodies_by_motion_energy
-from skelanon.sensors.ntu import SkeletonRecording, read_skeleton, skeleton_files
+from skelanon.sensors.ntu import read_skeleton, skeleton_files
+from skelanon.sensors.recording import Recording
 from skelanon.stream.node import Node, create_node
 from skelanon.stream.subscriber import ReceivedFrame, Subscriber
 from skelanon.stream.window import Window
@@ -25,7 +26,7 @@ that appears first."""
 
 
 @pytest.fixture(scope="module")
-def recordings(data: Path) -> dict[str, SkeletonRecording]:
+def recordings(data: Path) -> dict[str, Recording]:
     return {path.stem: read_skeleton(path) for path in skeleton_files(data / "ntu")}
 
 
@@ -58,7 +59,7 @@ def body_tracks(frames: list[ReceivedFrame]) -> dict[int, dict[int, NDArray[np.f
     return tracks
 
 
-def in_order_of_appearance(recording: SkeletonRecording) -> bool:
+def in_order_of_appearance(recording: Recording) -> bool:
     """Whether the body of larger motion energy also stands first in the file."""
     first = recording.frame(0, captured_ns=0).joints[0]
     return np.array_equal(two_bodies_by_motion_energy(recording)[0, 0], first)
@@ -67,7 +68,7 @@ def in_order_of_appearance(recording: SkeletonRecording) -> bool:
 def test_the_ten_clips_come_out_as_the_reference_has_them(
     data: Path,
     reference: Path,
-    recordings: dict[str, SkeletonRecording],
+    recordings: dict[str, Recording],
     reference_bundle: Path,
     ipc: str,
     run_node: RunNode,
@@ -100,7 +101,7 @@ def test_the_ten_clips_come_out_as_the_reference_has_them(
 def test_the_swapped_clips_equal_the_same_network_in_order_of_appearance(
     data: Path,
     reference: Path,
-    recordings: dict[str, SkeletonRecording],
+    recordings: dict[str, Recording],
     reference_bundle: Path,
     ipc: str,
     run_node: RunNode,
@@ -134,7 +135,7 @@ def clip_names(name: str) -> tuple[int, int]:
 def test_actions_are_recognised_in_the_stream_and_persons_are_not(
     data: Path,
     reference: Path,
-    recordings: dict[str, SkeletonRecording],
+    recordings: dict[str, Recording],
     reference_bundle: Path,
     ipc: str,
     run_node: RunNode,

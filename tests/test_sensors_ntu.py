@@ -16,7 +16,8 @@ from skelanon.cli.dict_parser import dict_parser
 from skelanon.sensors import ntu
 from skelanon.sensors.errors import RecordingError, SensorError
 from skelanon.sensors.motion_energy import motion_energy, two_bodies_by_motion_energy
-from skelanon.sensors.ntu import SkeletonRecording, missing_skeletons, parse_skeleton, read_skeleton, skeleton_files
+from skelanon.sensors.ntu import missing_skeletons, parse_skeleton, read_skeleton, skeleton_files
+from skelanon.sensors.recording import Recording
 
 Body = tuple[int, Sequence[Sequence[float]], Sequence[int]]
 """Track id, 25 x (x, y, z), 25 tracking states."""
@@ -159,7 +160,7 @@ def test_a_frame_is_a_read_only_view() -> None:
 
 def test_a_recording_neither_shows_its_values_nor_is_pickled() -> None:
     recording = parse_skeleton(SMALL.encode())
-    assert repr(recording) == "SkeletonRecording(frames=3, bodies=3)"
+    assert repr(recording) == "Recording(frames=3, bodies=3)"
     with pytest.raises(TypeError, match="must not leave the process"):
         pickle.dumps(recording)
 
@@ -320,7 +321,7 @@ def test_binary_is_refused(data: bytes) -> None:
         parse_skeleton(b"1\n1\n" + data)
 
 
-def check(recording: SkeletonRecording) -> None:
+def check(recording: Recording) -> None:
     """A recording that was read can be played."""
     total = len(recording.track_ids)
     assert recording.joints.shape == (total, 25, 3)
@@ -340,7 +341,7 @@ def moving(frames: int, step: float) -> np.ndarray:
     return body
 
 
-def clip_of(bodies: Sequence[np.ndarray]) -> SkeletonRecording:
+def clip_of(bodies: Sequence[np.ndarray]) -> Recording:
     """A recording of bodies (T, 25, 3) in this order, each with its place as its id."""
     frames = [[(place, body[t].tolist(), [2] * 25) for place, body in enumerate(bodies)] for t in range(len(bodies[0]))]
     return parse_skeleton(text_of(frames).encode())

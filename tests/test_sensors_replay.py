@@ -1,5 +1,7 @@
 """Replay of recordings, on a clock that the test moves."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +56,12 @@ def record(path: Path, first: int, frames: int) -> None:
         lines += ["1", f"{72057594037931101} 0 1 1 1 1 0 0 0 2", "25"]
         lines += [f"{number} 1 2 0 0 0 0 0 0 0 0 2"] * 25
     path.write_text("\n".join(lines))
+
+
+def record_csv(path: Path, times_usec: Sequence[int], first: int = 0) -> None:
+    """A recording of a Kinect v2 as CSV, with times of its own; the root's x is the number of the frame."""
+    rows = ([10 * time, *[number, 1, 2, 2] * 25] for number, time in enumerate(times_usec, first))
+    path.write_text("\n".join(",".join(map(str, row)) for row in rows))
 
 
 def number(frame: BodyFrame | None) -> int:
@@ -140,6 +148,57 @@ def test_original_timestamps_count_over_recordings_and_loops(folder: Path) -> No
     assert times == [round(index * 1e9 / 30) for index in range(20)]
 
 
+def test_original_timestamps_are_the_recordings_own_where_it_has_a_clock(folder: Path) -> None:
+    record_csv(folder / NAME.format(2), [7_000_000, 7_040_000, 7_140_000])
+    with replay(folder, rate_hz=10.0, fast=True, timestamps="original") as sensor:
+        frames = all_frames(sensor)
+    assert [round(frame.captured_ns / 1e6) for frame in frames] == [0, 100, 200, 300, 340, 440, 540, 640, 740, 840]
+
+
+def test_a_recordings_clock_that_was_set_is_a_discontinuity(tmp_path: Path) -> None:
+    hour = 3600 * 10**6
+    record_csv(tmp_path / "a", [500, 600, 100, 200, 200 + hour, 201 + 2 * hour])
+    with replay(tmp_path / "a", rate_hz=10.0, fast=True, timestamps="original") as sensor:
+        frames = all_frames(sensor)
+    assert [frame.discontinuity for frame in frames] == [True, False, True, False, False, True]
+    expected = [0, 100, 100_100, 100_200, 100_200 + hour, 200_200 + hour]
+    assert [frame.captured_ns // 1000 for frame in frames] == expected
+
+
+def test_a_folder_may_mix_kinds_and_names_decide_nothing_but_the_order(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record_csv(folder / "P007.txt", [0, 33_000], first=70)
+    record_csv(folder / NAME.format(2), [0, 33_000, 66_000], first=80)
+    (folder / "notes").write_text("P007 was here")
+    with caplog.at_level("INFO"), replay(folder, fast=True) as sensor:
+        frames = all_frames(sensor)
+    assert [number(frame) for frame in frames] == [70, 71, 0, 1, 2, 80, 81, 82, 5, 6, 7, 8]
+    assert caplog.messages == ["1 of 5 files left out: of no known kind of recordings"]
+
+
+def test_records_that_cannot_be_read_are_counted_in_the_log(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = folder / NAME.format(2)
+    record_csv(path, [0, 33_000, 66_000, 99_000])
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[1].replace(",2,", ",P007,"), lines[2], lines[3][:50]]))
+    with replay(folder, fast=True) as sensor:
+        frames = all_frames(sensor)
+    assert [number(frame) for frame in frames] == [0, 1, 2, 0, 2, 5, 6, 7, 8]
+    assert caplog.messages == [
+        "recording 2 of 3: 2 records cannot be read and are left out, the first in line 2: a number is missing"
+    ]
+
+
+def test_a_recording_of_no_frames_is_passed_over(folder: Path) -> None:
+    titles = ["frameNum", "bodyindexID", *(f"joint{j}_3d{axis}" for j in range(1, 26) for axis in "XYZ")]
+    (folder / NAME.format(1)).write_text(",".join(titles))
+    with replay(folder, fast=True) as sensor:
+        with pytest.raises(RecordingError, match=r"^recording 1 of 3, the recording holds no frames$"):
+            sensor.read(timeout_ms=0)
+        assert number(sensor.read(timeout_ms=0)) == 3
+
+
 def test_a_loop_begins_again_with_a_discontinuity(folder: Path) -> None:
     with replay(folder, fast=True, loop=True) as sensor:
         frames = [sensor.read(timeout_ms=0) for _ in range(20)]
@@ -199,7 +258,7 @@ def test_after_a_bad_recording_the_next_is_played(folder: Path, damage: str) -> 
 
 def test_a_loop_of_bad_recordings_ends(tmp_path: Path) -> None:
     for index in (1, 2):
-        (tmp_path / NAME.format(index)).write_text("not a recording")
+        (tmp_path / NAME.format(index)).write_text("0\n0\n")
     with replay(tmp_path, loop=True) as sensor:
         for index in (1, 2):
             with pytest.raises(RecordingError, match=f"recording {index} of 2, line 1: the number of frames"):
@@ -214,6 +273,12 @@ def test_nothing_to_play_is_an_error_that_names_the_key_and_not_the_value(tmp_pa
     with pytest.raises(SensorError, match="`path` is a folder without") as caught:
         replay(empty).open()
     assert "P007" not in str(caught.value)
+    (empty / "P007").write_text("P007")
+    os.mkfifo(empty / "pipe")
+    for path in (empty, empty / "P007", empty / "pipe"):  # a pipe is not waited for
+        with pytest.raises(SensorError, match=r"`path` is .* of a known kind: ") as caught:
+            replay(path).open()
+        assert "P007" not in str(caught.value)
     with pytest.raises(SensorError, match="`path` cannot be read: No such file or directory") as caught:
         replay(empty / NAME.format(1)).open()
     assert "P007" not in str(caught.value)

@@ -110,3 +110,27 @@ def test_it_goes_on_after_four_billion_calls(body_frame: Frames) -> None:
     for _ in range(3):
         assert guard.check(raw, smaller(raw)).all()
         assert not guard.check(raw, raw.copy()).any()
+
+
+def test_thousands_of_bodies_in_one_call_are_not_taken_for_each_other(body_frame: Frames) -> None:
+    """Coordinates lie on the grid of float32: a digest of three of them in simple ratios would repeat by chance."""
+    noise = np.random.default_rng(0).normal(0, 0.003, (8000, 25, 3))
+    raw = (body_frame(1).joints + noise).astype(np.float32)
+    assert Guard(keeps_root=False).check(raw, smaller(raw)).all()
+
+
+@pytest.mark.parametrize("before", [1, 3000])
+def test_an_echo_is_found_among_thousands_of_bodies(body_frame: Frames, before: int) -> None:
+    """Of this call or the one before it, whatever their sizes."""
+    noise = np.random.default_rng(0).normal(0, 0.003, (6000, 25, 3))
+    raw = (body_frame(1).joints + noise).astype(np.float32)
+    earlier, later = raw[:before], raw[3000:]
+    guard = Guard(keeps_root=False)
+    assert guard.check(earlier, smaller(earlier)).all()
+    anonymous = smaller(later)
+    anonymous[17, 4] = earlier[-1, 9]
+    anonymous[2500, 4] = later[1200, 9]
+    good = guard.check(later, anonymous)
+    assert np.flatnonzero(~good).tolist() == [17, 2500]
+    good = guard.check(earlier, smaller(earlier))
+    assert good.all()

@@ -97,7 +97,7 @@ def test_each_of_several_adversaries_takes_its_own_step(
         for number in (1, 2)
     )
     alone, history = train(one), train(both)
-    assert history[0]["adversary_loss"] == pytest.approx(2 * alone[0]["adversary_loss"], rel=0.2)  # dropout differs
+    assert history[0]["adversary_loss"] == pytest.approx(2 * alone[0]["adversary_loss"], rel=0.33)  # dropout differs
     before = state(load_classifier(both.private[0]).network)  # type: ignore[union-attr]
     for number in (1, 2):
         assert "fc.weight" in changed(before, finished(both).modules[f"adversary{number}"])

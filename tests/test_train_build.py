@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from skelanon.cli.main import app
 from skelanon.export.bundle import default_bundle_path, read_bundle
 from skelanon.export.errors import BundleError
 from skelanon.export.manifest import Axes
 from skelanon.export.ort_cpu import OnnxRuntimeCpu
+from skelanon.sensors.joints import BONES, INDEX, PARENTS
 from skelanon.train.anonymizers.module import StreamModule
 from skelanon.train.anonymizers.normalise import Normalised
 from skelanon.train.anonymizers.residual import ResidualBlocks, ResidualMlp, load_reference_checkpoint
 from skelanon.train.anonymizers.template import Template
-from skelanon.train.build import build_template
-from skelanon.train.samples import random_samples
+from skelanon.train.build import build_template, export_module
+from skelanon.train.samples import extreme_samples, random_samples
 
 
 def trained_mlp(axes: Axes, bodies: int) -> Normalised:
@@ -106,6 +109,34 @@ def test_camera_axes_are_the_normalised_output_turned_back(tmp_path: Path, refer
     both = present.repeat_interleave(25, 2)
     both = both[..., None] * both[..., None, :]
     torch.testing.assert_close(distances[0] * both, distances[1] * both, atol=2e-3, rtol=0)
+
+
+def test_the_command_writes_half_precision(tmp_path: Path) -> None:
+    path = tmp_path / "half.onnx"
+    done = CliRunner().invoke(app, ["export", "--out", str(path), "--precision", "float16", "--root", "keep"])
+    assert done.exit_code == 0, done.output
+    found = read_bundle(path).manifest
+    assert (found.precision, found.root, found.parity_tolerance_m) == ("float16", "keep", 2e-3)
+
+
+def test_a_network_that_half_precision_is_not_enough_for_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = ResidualMlp(1)
+    torch.nn.init.normal_(network.fc2.weight, std=20.0)
+    with pytest.raises(BundleError, match=r"parity gate: `anonymous` .* \(`parity_tolerance_m` 0.002 up to 10 m\)"):
+        export_module(Normalised(network, 1), tmp_path / "x.onnx", "float16", name="test", anonymizer="residual")
+    assert not list(tmp_path.iterdir())
+
+
+def test_extreme_samples_are_bodies_turned_to_every_side_and_without_length() -> None:
+    turned, _, short, far, _ = extreme_samples(bodies_per_sample=2)
+    spines = turned.joints[0, :, 0, INDEX["SpineMid"]] - turned.joints[0, :, 0, INDEX["SpineBase"]]
+    sides = np.unique(np.round(spines / np.linalg.norm(spines, axis=1, keepdims=True), 3) + 0.0, axis=0)
+    assert sorted(map(tuple, sides.tolist())) == sorted(map(tuple, [*np.eye(3).tolist(), *(-np.eye(3)).tolist()]))
+    lengths = np.linalg.norm(short.joints - short.joints[..., PARENTS, :], axis=-1)[..., 1:]
+    assert (lengths[0, :, 0] < 1e-7).any(1).sum() == len(BONES) + 1
+    assert not lengths[0, -3, 0].any()  # all joints in one point
+    assert np.abs(far.joints).max() > 50
 
 
 def test_the_command_says_why_a_bundle_cannot_be_written(tmp_path: Path) -> None:

@@ -149,13 +149,33 @@ def test_class_numbers_follow_the_values_and_refuse_others(write_dataset: Write)
         class_numbers(dataset, "action", (4, 5), np.array([0, 1]), "data.action")
 
 
+def test_training_draws_a_frame_of_each_part_anew_for_each_number(write_dataset: Write) -> None:
+    joints = np.ones((40, 1, 25, 3), np.float32) * np.arange(1, 41, dtype=np.float32)[:, None, None, None]
+    dataset, targets = write_dataset((joints, {"trial": 1})), np.zeros((1, 1), np.int64)
+    settled = settings(frames=8, fit="resample")
+
+    def frames(clips: Clips, number: int) -> list[int]:
+        return [int(value) - 1 for value in clips[number].joints[:, 0, 0, 0]]
+
+    training = Clips(dataset, np.array([0]), targets, settled, seed=3)
+    drawn = [frames(training, number) for number in range(200)]
+    assert all([frame // 5 for frame in one] == list(range(8)) for one in drawn)
+    assert {frame for one in drawn for frame in one} == set(range(40))
+    assert drawn[7] == frames(Clips(dataset, np.array([0]), targets, settled, seed=3), 7)
+    assert drawn[7] != frames(Clips(dataset, np.array([0]), targets, settled, seed=4), 7)
+    tests = Clips(dataset, np.array([0]), targets, settled)
+    assert frames(tests, 0) == frames(tests, 5) == [2, 7, 12, 17, 22, 27, 32, 37]
+
+
 def test_batches_are_another_permutation_in_each_epoch_and_the_same_after_a_break() -> None:
     batches = EpochBatches(10, 4, seed=1)
     first = list(batches)
     assert [len(batch) for batch in first] == [4, 4]
     assert len({index for batch in first for index in batch}) == 8
+    assert {index // 10 for batch in first for index in batch} == {0}
     batches.epoch = 1
-    assert list(batches) != first
+    assert [[index - 10 for index in batch] for batch in batches] != first
+    assert {index // 10 for batch in batches for index in batch} == {1}
     again = EpochBatches(10, 4, seed=1)
     again.epoch = 1
     assert list(again) == list(batches)

@@ -11,10 +11,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 pytest.importorskip("torch", reason="needs skelanon[train]")
 
 from skelanon.sensors.joints import INDEX, JOINT_NAMES
+from skelanon.sensors.lift import KINECT_V1
 from skelanon.train.data.importers import create_importer
 from skelanon.train.data.importers.importer import ImportedSequence
 from skelanon.train.data.importers.npz import KgbdImporter, KinectMultiTrackImporter, UcalgaryGaitImporter
-from skelanon.train.data.lift import KINECT_V1
 from skelanon.train.errors import DataError
 
 LAYOUT: dict[str, Any] = {

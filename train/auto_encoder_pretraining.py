@@ -30,7 +30,9 @@ class AutoEncoderTask(Task):
         self._normalise.to(fabric.device)
         self._model = Normalised(self.learners["anonymizer"].wrapped, self._bodies).to(fabric.device)
 
-    def clips(self, dataset: SkeletonDataset, part: Indices, settings: DataSettings) -> Dataset[Batch]:
+    def clips(
+        self, dataset: SkeletonDataset, part: Indices, settings: DataSettings, seed: int | None = None
+    ) -> Dataset[Batch]:
         return Frames(dataset, part, settings)
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from skelanon.export.bundle import Bundle
 from skelanon.export.exporter import export_bundle
-from skelanon.export.manifest import Axes, Manifest
+from skelanon.export.manifest import Axes, Manifest, Precision
 from skelanon.sensors.body import REFERENCE_STATURE_M
 
 from .anonymizers.module import StreamModule
@@ -17,10 +17,10 @@ from .anonymizers.residual import load_reference_checkpoint
 from .anonymizers.template import Template, TemplateRoot
 from .anonymizers.unet import UNet
 from .errors import CheckpointError
-from .samples import random_samples
+from .samples import extreme_samples, random_samples
 from .trained import load_anonymizer
 
-PARITY_TOLERANCE_M: Final = 1e-5
+PARITY_TOLERANCE_M: Final[dict[Precision, float]] = {"float32": 1e-5, "float16": 2e-3}
 
 _LOCAL: Final[Any] = {
     "out": True, "action": True, "private": True, "data": {"folder": True}, "anonymizer": {"weights": True},
@@ -28,26 +28,33 @@ _LOCAL: Final[Any] = {
 """Settings that are paths: a bundle is handed on, and a folder's name may name whom it is about."""
 
 
-def build_template(path: str | os.PathLike[str], root: TemplateRoot = "foot_anchored") -> Bundle:
+def build_template(
+    path: str | os.PathLike[str], root: TemplateRoot = "foot_anchored", *, precision: Precision = "float32"
+) -> Bundle:
     """Write the bundle of the Template anonymizer; with `foot_anchored`, it is the one that comes with skelanon.
 
     Raises BundleError when it cannot be written or fails the parity gate.
     """
     provenance = {"config": {"root": root, "stature_m": REFERENCE_STATURE_M}}
-    return _export(Template(root), path, name="template", anonymizer="template", provenance=provenance)
+    return export_module(Template(root), path, precision, name="template", anonymizer="template", provenance=provenance)
 
 
 def build_reference_residual(
-    checkpoint: str | os.PathLike[str], path: str | os.PathLike[str], axes: Axes = "normalised"
+    checkpoint: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    axes: Axes = "normalised",
+    *,
+    precision: Precision = "float32",
 ) -> Bundle:
     """Write the bundle of the public residual checkpoint.
 
     Raises CheckpointError for another file, BundleError when the bundle cannot be written or fails the parity gate.
     """
     network = load_reference_checkpoint(checkpoint)
-    return _export(
+    return export_module(
         Normalised(network, network.bodies_per_sample, axes),
         path,
+        precision,
         name="residual-reference",
         anonymizer="residual",
         provenance={"checkpoint_sha256": hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()},
@@ -55,7 +62,13 @@ def build_reference_residual(
     )
 
 
-def build_trained(run: str | os.PathLike[str], path: str | os.PathLike[str], axes: Axes = "normalised") -> Bundle:
+def build_trained(
+    run: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    axes: Axes = "normalised",
+    *,
+    precision: Precision = "float32",
+) -> Bundle:
     """Write the bundle of an anonymizer that `skelanon train` has trained.
 
     Raises CheckpointError: no finished run of an anonymizer, or of one that must see whole clips. BundleError when the
@@ -67,9 +80,10 @@ def build_trained(run: str | os.PathLike[str], path: str | os.PathLike[str], axe
             f"{run} is a U-Net: it needs the whole clip, from its first to its last frame, and cannot be streamed"
         )
     settings, data = trained.run, trained.data
-    return _export(
+    return export_module(
         Normalised(trained.network, settings.data.bodies, axes),
         path,
+        precision,
         name=f"{settings.anonymizer.kind.replace('_', '-')}-{settings.task}",
         anonymizer=settings.anonymizer.kind,
         provenance={
@@ -82,16 +96,26 @@ def build_trained(run: str | os.PathLike[str], path: str | os.PathLike[str], axe
     )
 
 
-def _export(module: StreamModule, path: str | os.PathLike[str], **about: Any) -> Bundle:
+def export_module(module: StreamModule, path: str | os.PathLike[str], precision: Precision, **about: Any) -> Bundle:
+    """Write the bundle of any anonymizer, in float16 only after a comparison with its float32 form.
+
+    about: what the manifest says beyond what the module knows of itself. Raises BundleError.
+    """
     manifest = Manifest(
         bodies_per_sample=module.bodies_per_sample,
         state_size=module.state_size,
         persona_size=module.persona_size,
         axes=module.axes,
         root=module.root,
-        parity_tolerance_m=PARITY_TOLERANCE_M,
+        precision=precision,
+        parity_tolerance_m=PARITY_TOLERANCE_M[precision],
         **about,
     )
     return export_bundle(
-        module, manifest, path, random_samples(tracks=16, frames=6, bodies_per_sample=module.bodies_per_sample)
+        module if precision == "float32" else module.in_half_precision(),
+        manifest,
+        path,
+        random_samples(tracks=16, frames=6, bodies_per_sample=module.bodies_per_sample),
+        extremes=extreme_samples(bodies_per_sample=module.bodies_per_sample),
+        reference=module,
     )

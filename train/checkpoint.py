@@ -7,6 +7,7 @@ metrics.jsonl     one line for each epoch
 tensorboard/      the same for TensorBoard
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -161,5 +162,6 @@ def write_atomically(file: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(partial, file)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be missing, or a file
+            partial.unlink()
         raise CheckpointError(f"cannot write {file}: {error.strerror}") from error

@@ -90,10 +90,10 @@ class Task(ABC):
         """Metrics of a batch of test sequences; called without gradients, networks in eval mode."""
 
     def clips(
-        self, dataset: SkeletonDataset, part: Indices, settings: DataSettings
+        self, dataset: SkeletonDataset, part: Indices, settings: DataSettings, seed: int | None = None
     ) -> "torch.utils.data.Dataset[Batch]":
-        """The training or test clips with their class numbers."""
-        return Clips(dataset, part, targets(dataset, part, settings, self.classes), settings)
+        """The test clips with their class numbers, or, with a seed, the training clips."""
+        return Clips(dataset, part, targets(dataset, part, settings, self.classes), settings, seed)
 
 
 def targets(

@@ -40,7 +40,10 @@ class NetworkAttacker(Attacker):
         settings: AttackerSettings,
         seed: int,
     ) -> None:
-        self._see, self._create, self._span, self._settings = see, create, span, settings
+        self._span, self._settings = span, settings
+        cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
+        self._device = torch.device("cuda" if cuda else "cpu")
+        self._sees, self._creates = see, create
         self._random = torch.Generator().manual_seed(seed)
         self._seed = seed
         self._scale = (0.0, 1.0)
@@ -73,7 +76,8 @@ class NetworkAttacker(Attacker):
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""
-        return {"network": self.network.state_dict(), "scale": self._scale}
+        weights = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
+        return {"network": weights, "scale": self._scale}
 
     def restore(self, state: dict[str, Any], classes: int) -> None:
         """Be as if it had just learned."""
@@ -83,7 +87,7 @@ class NetworkAttacker(Attacker):
 
     def tell(self, view: View) -> Scores:
         mean, std = self._scale
-        outputs = self._outputs(self._see(view))
+        outputs = self._outputs(self._see(view)).cpu()
         scores: Scores = (outputs if self._classes else outputs * std + mean).numpy()
         return scores
 
@@ -92,13 +96,19 @@ class NetworkAttacker(Attacker):
         """(N, D): what the network decides by, of whole clips; for networks that have `embed`."""
         self.network.eval()
         clips = torch.split(self._see(view), 64)
-        embedded: Scores = torch.cat([cast(TemporalCnn, self.network).embed(some) for some in clips]).numpy()
+        embedded: Scores = torch.cat([cast(TemporalCnn, self.network).embed(some) for some in clips]).cpu().numpy()
         return embedded
+
+    def _see(self, view: View) -> Tensor:
+        return self._sees(view).to(self._device)
+
+    def _create(self, outputs: int) -> nn.Module:
+        return self._creates(outputs).to(self._device)
 
     def _targets(self, values: "np.typing.NDArray[np.generic]", first: bool = False) -> Tensor:
         if self._classes:
-            return torch.from_numpy(np.asarray(values, np.int64))
-        numbers = torch.from_numpy(np.asarray(values, np.float32))
+            return torch.from_numpy(np.asarray(values, np.int64)).to(self._device)
+        numbers = torch.from_numpy(np.asarray(values, np.float32)).to(self._device)
         if first:
             self._scale = float(numbers.mean()), float(numbers.std().clamp_min(1e-6))
         return (numbers - self._scale[0]) / self._scale[1]

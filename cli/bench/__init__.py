@@ -17,8 +17,26 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Seconds instead of a minute; too short to be quoted.")
     ] = False,
+    runners: Annotated[
+        bool, typer.Option("--runners", help="Instead: all runners at hand, as `runner: auto` compares them.")
+    ] = False,
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Instead: thousands of bodies in a call, and a thousand sensors.")
+    ] = False,
+    rate: Annotated[float, typer.Option(help="--runners: calls a second.", min=0.1)] = 30.0,
+    bodies: Annotated[int, typer.Option(help="--runners: bodies in a call.", min=1)] = 2,
+    config: Annotated[
+        Path | None, typer.Option(help="--runners, --gpu: take `model` from this file.", exists=True, dir_okay=False)
+    ] = None,
 ) -> None:
     """Measure latency, throughput, memory and start-up of the node, with machine and versions."""
-    from .session import run_bench
+    from . import session
 
-    run_bench(bundles or ["default"], out=out, skeleton=skeleton, quick=quick)
+    if runners and gpu:
+        raise typer.BadParameter("give --runners or --gpu, not both")
+    chosen = bundles or ["default"]
+    if runners or gpu:
+        compared = (rate, bodies) if runners else None
+        session.run_runners(chosen, out=out, quick=quick, compared=compared, config=config)
+    else:
+        session.run_bench(chosen, out=out, skeleton=skeleton, quick=quick)

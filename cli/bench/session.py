@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from .crowd import measure_crowd
 from .figures import Figure, Report, to_json, to_table
@@ -17,6 +18,7 @@ from .throughput import measure_flat_out
 from .workplace import Workplace
 
 CALM_LOAD = 1.0
+Note = Callable[[str], None]
 WIDTH = 120
 """Of the table where it does not go to a terminal."""
 
@@ -24,6 +26,33 @@ WIDTH = 120
 def run_bench(bundles: list[str], *, out: Path | None, skeleton: Path | None, quick: bool) -> None:
     """Measure, show the table, write the JSON. Exit code 130 after Ctrl-C; no process that was started outlives it."""
     chosen = candidates(bundles)
+    _report(out, quick, lambda work, note: _measure(QUICK if quick else Plan(), chosen, skeleton, work, note))
+
+
+def run_runners(
+    bundles: list[str], *, out: Path | None, quick: bool, compared: tuple[float, int] | None, config: Path | None
+) -> None:
+    """The same for runners; compared: at so many calls a second, of so many bodies. None: what they can do at most."""
+    from skelanon.configs import load_settings
+    from skelanon.configs.schema import ModelSettings
+
+    from .gpu import SMALL, Scale, measure_gpu
+    from .runners import compare_runners
+
+    chosen = candidates(bundles)
+    settings = load_settings(config, []).model if config is not None else ModelSettings()
+
+    def measure(_: Workplace, note: Note) -> list[Figure]:
+        if compared is None:
+            return measure_gpu(chosen, [], SMALL if quick else Scale(), settings, note)
+        rate_hz, bodies = compared
+        budget_s = 0.3 if quick else 5.0
+        return compare_runners(chosen, settings, rate_hz=rate_hz, bodies=bodies, budget_s=budget_s, note=note)
+
+    _report(out, quick, measure)
+
+
+def _report(out: Path | None, quick: bool, measure: Callable[[Workplace, Note], list[Figure]]) -> None:
     machine = this_machine()
     console = Console()
     if not console.is_terminal:
@@ -32,7 +61,7 @@ def run_bench(bundles: list[str], *, out: Path | None, skeleton: Path | None, qu
         console.print(f"[yellow]The machine is busy (load {machine.load_average[0]:.2f}): expect worse figures.[/]")
     try:
         with Workplace() as work:
-            figures = _measure(QUICK if quick else Plan(), chosen, skeleton, work, console)
+            figures = measure(work, lambda text: console.print(f"[dim]{escape(text)} ...[/]"))
     except KeyboardInterrupt:
         console.print("Stopped; nothing was written.")
         raise typer.Exit(130) from None
@@ -42,12 +71,7 @@ def run_bench(bundles: list[str], *, out: Path | None, skeleton: Path | None, qu
         out.write_bytes(to_json(report))
 
 
-def _measure(
-    plan: Plan, bundles: list[Candidate], skeleton: Path | None, work: Workplace, console: Console
-) -> list[Figure]:
-    def note(text: str) -> None:
-        console.print(f"[dim]{text} ...[/]")
-
+def _measure(plan: Plan, bundles: list[Candidate], skeleton: Path | None, work: Workplace, note: Note) -> list[Figure]:
     measure: tuple[Callable[..., list[Figure]], ...] = (measure_paced, measure_flat_out, measure_crowd, measure_start)
     figures = [figure for part in measure for figure in part(plan, bundles, work, note)]
     return [*figures, *measure_parsing(plan, skeleton, work, note)]

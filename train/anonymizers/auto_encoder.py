@@ -35,8 +35,8 @@ class AutoEncoder(nn.Module):
         self.decoder = nn.Sequential(*_layers(widths[::-1]))
 
     def forward(self, x: Tensor) -> Tensor:
-        anonymous: Tensor = self.decoder(self.encoder(x))
-        return anonymous
+        anonymous: Tensor = self.decoder(self.encoder(x.to(next(self.parameters()).dtype)))
+        return anonymous.to(x.dtype)
 
     def freeze_encoder(self) -> None:
         """Keep the encoder as it is: its weights get no gradients from now on, and no optimizer changes them."""

@@ -1,7 +1,8 @@
 """The base of every model that can be streamed. Shapes: N samples, T frames, P bodies, V = 25 joints, S state."""
 
+import copy
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,20 @@ class StreamModule(nn.Module, ABC):
         """The state (N, S) that holds for this frame and is carried to the next."""
         return state
 
+    def settled(self, state: Tensor) -> Tensor | None:
+        """() bool: `advance` gives every sample its own state back, and need not be computed. None: it never does."""
+        return None
+
+    def in_half_precision(self) -> Self:
+        """A copy whose network has float16 weights; inputs, outputs, state and normalisation stay float32."""
+        copied = copy.deepcopy(self)
+        copied.halve()
+        return copied
+
+    @abstractmethod
+    def halve(self) -> None:
+        """Turn the weights of the network, and what is computed with them, into float16."""
+
     def forward(self, joints: Tensor, present: Tensor | None = None, state: Tensor | None = None) -> tuple[Tensor, ...]:
         """One frame: the inputs and outputs that the manifest names.
 
@@ -37,9 +52,10 @@ class StreamModule(nn.Module, ABC):
         None when P = 1. state: (N, S), zeros for a new track; None when S = 0.
         Returns (anonymous,) or (anonymous, next_state).
         """
-        state = self.advance(joints, present, joints.new_zeros(joints.shape[0], 0) if state is None else state)
-        anonymous = self.anonymize(joints, present, state)
-        return (anonymous, state) if self.state_size else (anonymous,)
+        if state is None:
+            return (self.anonymize(joints, present, joints.new_zeros(joints.shape[0], 0)),)
+        state = self._advance_unless_settled(joints, present, state)
+        return self.anonymize(joints, present, state), state
 
     def sequence(self, joints: Tensor, present: Tensor) -> Tensor:
         """Whole tracks: (N, T, P, 25, 3) joints and (N, T, P) presence to (N, T, P, 25, 3)."""
@@ -58,3 +74,15 @@ class StreamModule(nn.Module, ABC):
             state.repeat_interleave(frames, 0),
         )
         return anonymous.reshape(joints.shape)
+
+    def _advance_unless_settled(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
+        """In a bundle an `If`: most frames are spared most kernels. (Runners on a device take its `else` always.)"""
+        settled = self.settled(state)
+        if settled is None:
+            return self.advance(joints, present, state)
+        if not torch.compiler.is_exporting():
+            return state if bool(settled) else self.advance(joints, present, state)
+        carried: Tensor = torch.cond(
+            settled, lambda state: state.clone(), lambda state: self.advance(joints, present, state), (state,)
+        )
+        return carried

@@ -21,6 +21,10 @@ from .module import StreamModule
 
 _X, _Z = 0, 2
 
+_LANDMARKS: Final = [INDEX[name] for name in ("SpineMid", "SpineBase", "ShoulderLeft", "ShoulderRight")]
+_FROM_LANDMARKS: Final = np.array([[1, 0, 0, 0], [1, -1, 0, 0], [0, 0, -1, 1]])
+"""SpineMid, SpineBase to SpineMid and ShoulderLeft to ShoulderRight."""
+
 _NO_LENGTH_M: Final = 1e-12
 """A bone shorter than this has no direction and is not turned."""
 _NO_SINE2: Final = 1e-12
@@ -55,24 +59,27 @@ class MinimalRotation(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
         unit = vectors / length.clamp_min(_NO_LENGTH_M)  # (N, 3)
-        k = unit @ self.cross  # (N, 9)
+        k = unit @ self.cross.to(unit)  # (N, 9)
         twice_sine2 = (k * k).sum(1, keepdim=True)  # (N, 1)
-        scale = torch.addmm(self.two, unit, self.minus_twice_axis) / twice_sine2.clamp_min(_NO_SINE2)
+        scale = torch.addmm(self.two.to(unit), unit, self.minus_twice_axis.to(unit)) / twice_sine2.clamp_min(_NO_SINE2)
         k, scale = k.reshape(-1, 3, 3), scale[..., None]
-        return torch.where(scale > 1 / _NO_SINE2, self.half_turn, self.identity + k + k @ k * scale)
+        turned = self.identity.to(unit) + k + k @ k * scale
+        return torch.where(scale > 1 / _NO_SINE2, self.half_turn.to(unit), turned)
 
 
 class Normalised(StreamModule):
     """A per-frame network between the seed's normalisation and, for `camera` axes, the way back.
 
-    network: rows (N, P * 75) to rows (N, P * 75), float32, metres: x, y, z of joint 0 of body 0, of joint 1, ...; an
-    absent body is zeros. Body 0 carries the normalisation; where it is absent, body 1 does.
+    network: rows (N, P * 75) to rows (N, P * 75), float32 whatever its weights are, metres: x, y, z of joint 0 of body
+    0, of joint 1, ...; an absent body is zeros. Body 0 carries the normalisation; where it is absent, body 1 does.
     State: 9 numbers of the rotation and 1 that says that it is latched. Absent bodies come out as zeros.
     """
 
     state_size = 10
     root = "model"
     landmarks: Tensor
+    middle: Tensor
+    axes_of_body: Tensor
     points: Tensor
     bodies: Tensor
     carrier: Tensor
@@ -86,23 +93,36 @@ class Normalised(StreamModule):
         self.upright = MinimalRotation(_Z, about=_X)
         self.sideways = MinimalRotation(_X, about=_Z)  # a body that faces away stays upright
         bodies = np.kron(np.eye(bodies_per_sample), np.ones(3 * JOINTS))
-        self.register_buffer("landmarks", constant(np.tile(_landmarks(), (bodies_per_sample, 1))))  # (P * 75, 9)
+        landmarks = np.arange(bodies_per_sample * 3 * JOINTS).reshape(-1, JOINTS, 3)[:, _LANDMARKS].ravel()
+        vectors = np.tile(np.kron(_FROM_LANDMARKS.T, np.eye(3)), (bodies_per_sample, 1))
+        carrier = bodies[:, landmarks]
+        self.register_buffer("landmarks", torch.from_numpy(landmarks))  # (P * 12,): where they stand in a row
+        self.register_buffer("middle", constant(vectors[:, :3]))  # (P * 12, 3)
+        self.register_buffer("axes_of_body", constant(vectors[:, 3:]))  # (P * 12, 6)
         self.register_buffer("points", constant(np.tile(np.eye(3), bodies_per_sample * JOINTS)))  # (3, P * 75)
         self.register_buffer("bodies", constant(bodies))  # (P, P * 75)
-        self.register_buffer("carrier", constant(np.outer(np.eye(bodies_per_sample)[0], bodies[0] - bodies[-1])))
-        self.register_buffer("carrier_otherwise", constant(bodies[-1]))
+        self.register_buffer("carrier", constant(np.outer(np.eye(bodies_per_sample)[0], carrier[0] - carrier[-1])))
+        self.register_buffer("carrier_otherwise", constant(carrier[-1]))
 
     def advance(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
-        _, spine, shoulders = self._carried(joints, present)
+        vectors = self._carrying(joints, present) @ self.axes_of_body  # exact but for one subtraction
+        # In double precision: for a body that faces away, or lies, rounding would be magnified a thousand times.
+        spine, shoulders = vectors.double().chunk(2, 1)
         upright = self.upright(spine)
         sideways = self.sideways((upright @ shoulders[..., None]).squeeze(2))
-        latched = nn.functional.pad((sideways @ upright).flatten(1), (0, 1), value=1.0)  # (N, 10)
+        latched = nn.functional.pad((sideways @ upright).float().flatten(1), (0, 1), value=1.0)  # (N, 10)
         if present is not None:
             latched = latched * present.amax(1, keepdim=True)
         return torch.where(state[:, 9:] > 0, state, latched)
 
+    def settled(self, state: Tensor) -> Tensor:
+        return state[:, 9].amin(0) > 0  # every sample has latched
+
+    def halve(self) -> None:
+        self.network.half()
+
     def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
-        centre, _, _ = self._carried(joints, present)
+        centre = self._carrying(joints, present) @ self.middle  # (N, 3)
         rotation = state[:, :9].reshape(-1, 3, 3)
         seen = None if present is None else present @ self.bodies  # (N, P * 75)
         rows = torch.addmm(joints.flatten(1), centre, -self.points)
@@ -113,12 +133,12 @@ class Normalised(StreamModule):
         rows = rows if seen is None else rows * seen
         return rows.reshape(-1, self.bodies_per_sample, JOINTS, 3)
 
-    def _carried(self, joints: Tensor, present: Tensor | None) -> tuple[Tensor, ...]:
-        """SpineMid, SpineBase to SpineMid and ShoulderLeft to ShoulderRight of the carrying body, (N, 3) each."""
-        rows = joints.flatten(1)
+    def _carrying(self, joints: Tensor, present: Tensor | None) -> Tensor:
+        """(N, P * 12), the landmarks of the carrying body; zeros in the place of the other's."""
+        landmarks = joints.flatten(1).index_select(1, self.landmarks)
         if present is not None:
-            rows = rows * torch.addmm(self.carrier_otherwise, present, self.carrier)  # the other body becomes zeros
-        return (rows @ self.landmarks).chunk(3, 1)
+            landmarks = landmarks * torch.addmm(self.carrier_otherwise, present, self.carrier)
+        return landmarks
 
 
 def prenormalise(clips: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -141,12 +161,3 @@ def prenormalise(clips: NDArray[np.float32]) -> NDArray[np.float32]:
 def _turn(rows: Tensor, rotation: Tensor) -> Tensor:
     """Rows of points (N, K * 3), each point multiplied by its sample's (3, 3) matrix from the right."""
     return (rows.reshape(-1, rows.shape[1] // 3, 3) @ rotation).flatten(1)
-
-
-def _landmarks() -> NDArray[np.floating]:
-    """(75, 9): `row @ _landmarks()` is SpineMid, SpineBase to SpineMid and ShoulderLeft to ShoulderRight."""
-    points = np.zeros((JOINTS, 3))
-    points[INDEX["SpineMid"], :2] = 1.0
-    points[INDEX["SpineBase"], 1] = -1.0
-    points[INDEX["ShoulderRight"], 2], points[INDEX["ShoulderLeft"], 2] = 1.0, -1.0
-    return np.kron(points, np.eye(3))

@@ -29,8 +29,8 @@ class ResidualMlp(nn.Module):
         nn.init.zeros_(self.fc2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        moved: Tensor = self.fc2(self.fc1(x).relu())
-        return x + moved
+        moved: Tensor = self.fc2(self.fc1(x.to(self.fc1.weight.dtype)).relu())
+        return x + moved.to(x.dtype)
 
 
 class ResidualBlock(nn.Module):
@@ -41,8 +41,8 @@ class ResidualBlock(nn.Module):
         self.fc1, self.fc2 = nn.Linear(features, features), nn.Linear(features, features)
 
     def forward(self, x: Tensor) -> Tensor:
-        moved: Tensor = self.fc2(self.fc1(x).relu())
-        return x + moved.relu()
+        moved: Tensor = self.fc2(self.fc1(x.to(self.fc1.weight.dtype)).relu())
+        return x + moved.relu().to(x.dtype)
 
 
 class ResidualBlocks(nn.Sequential):

@@ -53,12 +53,15 @@ class Template(StreamModule):
         raw = joints.flatten(1).clamp(-REACH_M, REACH_M)  # (N, 75)
         bones = torch.addmm(self.hint, raw, self.to_bones)  # (N, 72)
         directions = bones / ((bones * bones) @ self.to_squared_lengths).sqrt()
-        body = directions @ self.to_joints  # (N, 75), SpineBase at the origin
+        body = (directions.to(self.to_joints.dtype) @ self.to_joints).float()  # (N, 75), SpineBase at the origin
         if self.root != "body_centred":
             height = self._lower_foot(raw) - self._lower_foot(body) if self.root == "foot_anchored" else raw[:, 1:2]
             place = torch.cat([raw.index_select(1, self.ground), height], 1)  # (N, 3)
             body = torch.addmm(body, place, self.shift)
         return body.reshape(-1, 1, JOINTS, 3)
+
+    def halve(self) -> None:
+        self.to_joints = self.to_joints.half()
 
     def _lower_foot(self, rows: Tensor) -> Tensor:
         """(N, 1), the height of the lower of FootLeft and FootRight."""

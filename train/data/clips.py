@@ -38,22 +38,33 @@ class Batch(NamedTuple):
 
 
 class Clips(Dataset[Batch]):
-    """Clips of the sequences `part` of a data set, with class numbers `targets` (len(part), L)."""
+    """Clips of the sequences `part` of a data set, with class numbers `targets` (len(part), L).
 
-    def __init__(self, dataset: SkeletonDataset, part: Indices, targets: Indices, settings: DataSettings) -> None:
-        self._dataset, self._part, self._settings = dataset, part, settings
+    Numbers go on from epoch to epoch: clip `number` is of sequence `number % len(part)`. seed: with it, `resample`
+    draws frames, for each number others; without it, it takes the middle ones, as tests do.
+    """
+
+    def __init__(
+        self, dataset: SkeletonDataset, part: Indices, targets: Indices, settings: DataSettings, seed: int | None = None
+    ) -> None:
+        self._dataset, self._part, self._settings, self._seed = dataset, part, settings, seed
         self._targets = torch.from_numpy(targets)
 
     def __len__(self) -> int:
         return len(self._part)
 
-    def __getitem__(self, index: int) -> Batch:
-        joints = clip(self._dataset[int(self._part[index])].joints, self._settings)
+    def __getitem__(self, number: int) -> Batch:
+        index = number % len(self._part)
+        random = None if self._seed is None else np.random.default_rng([self._seed, number])
+        joints = clip(self._dataset[int(self._part[index])].joints, self._settings, random)
         return Batch(torch.from_numpy(joints), _present(joints), self._targets[index])
 
 
 class Frames(Dataset[Batch]):
-    """Single recorded frames, each after the first frame of its sequence: (2, P, 25, 3), since that fixes the axes."""
+    """Single recorded frames, each after the first frame of its sequence: (2, P, 25, 3), since that fixes the axes.
+
+    Numbers go on from epoch to epoch, as those of `Clips`.
+    """
 
     def __init__(self, dataset: SkeletonDataset, part: Indices, settings: DataSettings) -> None:
         self._dataset, self._part, self._settings = dataset, part, settings
@@ -62,7 +73,8 @@ class Frames(Dataset[Batch]):
     def __len__(self) -> int:
         return int(self._end[-1])
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, number: int) -> Batch:
+        index = number % len(self)
         place = int(np.searchsorted(self._end, index, side="right"))
         frame = index - int(self._end[place] - self._dataset.frames[self._part[place]])
         bodies = _chosen(withhold(self._dataset[int(self._part[place])].joints), self._settings)
@@ -71,10 +83,11 @@ class Frames(Dataset[Batch]):
         return Batch(torch.from_numpy(joints), _present(joints), torch.empty(0, dtype=torch.int64))
 
 
-def clip(joints: Joints, settings: DataSettings) -> Joints:
+def clip(joints: Joints, settings: DataSettings, random: np.random.Generator | None = None) -> Joints:
     """A sequence (T0, M, 25, 3) as a clip (T, P, 25, 3) of `settings.frames` frames and `settings.bodies` bodies.
 
     A body that leaves before the end is repeated from its start. One that comes later is first moved to the start.
+    random: draws the frames of `resample`; without it, they are evenly spaced.
     """
     chosen = _chosen(withhold(joints), settings)  # (T0, P, V, C)
     length = len(chosen) if settings.fit == "resample" else settings.frames
@@ -84,8 +97,9 @@ def clip(joints: Joints, settings: DataSettings) -> Joints:
         filled[:, body] = repeat_to_fill(filled[:, body])
     if settings.fit == "repeat":
         return filled
-    centres = (np.arange(settings.frames) + 0.5) * length / settings.frames
-    return filled[centres.astype(np.int64)]
+    within = 0.5 if random is None else random.random(settings.frames)
+    frames = (np.arange(settings.frames) + within) * length / settings.frames
+    return filled[np.minimum(frames.astype(np.int64), length - 1)]
 
 
 def withhold(joints: Joints) -> Joints:
@@ -124,6 +138,7 @@ def _present(joints: Joints) -> Tensor:
 class EpochBatches(Sampler[list[int]]):
     """Batches of one process: another order in each epoch, decided by the seed, and a share of each whole batch.
 
+    Clips are numbered from epoch to epoch, so that each may be drawn anew: epoch e has e * clips to (e + 1) * clips.
     The last batch is left out where it is not full, unless it is the only one.
     """
 
@@ -136,7 +151,7 @@ class EpochBatches(Sampler[list[int]]):
         return self._clips // self._batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(self._clips)
+        order = np.random.default_rng([self._seed, self.epoch]).permutation(self._clips) + self.epoch * self._clips
         for batch in order[: len(self) * self._batch_size].reshape(len(self), -1):
             yield batch[self._rank :: self._processes].tolist()
 

@@ -9,7 +9,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from skelanon.sensors.frame import MAX_BODIES
 from skelanon.sensors.joints import JOINTS
+from skelanon.sensors.recording import Recording
 
 LabelType = Literal["int", "float"]
 
@@ -61,3 +63,22 @@ class Importer(ABC):
     @abstractmethod
     def read(self, item: str) -> Contents:
         """The sequences of an item, in whichever process. Raises Skipped, or DataError where the item is malformed."""
+
+
+def sequence_of(recording: Recording, labels: dict[str, float], most: int = MAX_BODIES) -> ImportedSequence:
+    """A recording as a sequence. A body is what has one tracker id; where it is not finite, or zero, it is not there.
+
+    Of more than `most` bodies, those that are there in most frames. Raises Skipped when nobody is in it.
+    """
+    sound = np.isfinite(recording.joints).all(axis=(1, 2)) & recording.joints.any(axis=(1, 2))  # (B,)
+    if not sound.any():
+        raise Skipped("no bodies")
+    frame = np.repeat(np.arange(len(recording)), np.diff(recording.frame_start))[sound]
+    place: dict[int, int] = {}  # ids lie above 2**53 and stay Python integers
+    body = np.array([place.setdefault(recording.track_ids[i], len(place)) for i in np.flatnonzero(sound)])
+    joints = np.zeros((len(recording), len(place), JOINTS, 3), np.float32)
+    tracking = np.zeros(joints.shape[:3], np.uint8)
+    joints[frame, body], tracking[frame, body] = recording.joints[sound], recording.tracking[sound]
+    longest = np.argsort(-np.bincount(body), kind="stable")[:most]
+    kept = np.sort(longest)  # by first appearance again
+    return ImportedSequence(joints[:, kept], tracking[:, kept], labels)

@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from skelanon.sensors.errors import RecordingError
 from skelanon.sensors.joints import JOINTS
-from skelanon.train.data.lift import lift, measured, states
+from skelanon.sensors.lift import lift, measured, states
 from skelanon.train.data.store import UNKNOWN
 from skelanon.train.errors import DataError
 
@@ -178,7 +179,10 @@ def _rows(stored: Arrays, i: int) -> slice:
 def _joints(stored: Arrays, i: int) -> NDArray[np.float32]:
     """(T, 25, 3) metres, camera axes."""
     exact = stored["joints_i16"][_rows(stored, i)] * stored["scale_m"]  # (T, J, 3) float64
-    return lift(exact, stored["kinect25_index"].tolist())
+    try:
+        return lift(exact, stored["kinect25_index"].tolist())
+    except RecordingError as error:
+        raise DataError(f"`kinect25_index`: {error}") from None
 
 
 def _value(label: Any) -> float:

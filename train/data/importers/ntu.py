@@ -12,14 +12,11 @@ from collections import Counter
 from pathlib import Path
 from typing import ClassVar, Final
 
-import numpy as np
-
 from skelanon.sensors.errors import SensorError
-from skelanon.sensors.joints import JOINTS
-from skelanon.sensors.ntu import MAX_BODIES, SkeletonRecording, missing_skeletons, read_skeleton
+from skelanon.sensors.ntu import MAX_BODIES, missing_skeletons, read_skeleton
 from skelanon.train.errors import DataError
 
-from .importer import Contents, ImportedSequence, Importer, LabelType, Skipped
+from .importer import Contents, Importer, LabelType, Skipped, sequence_of
 
 _NAME: Final = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 _SUFFIX: Final = ".skeleton"
@@ -71,7 +68,7 @@ class NtuImporter(Importer):
         except SensorError as error:
             raise DataError(f"{item}: {error}") from None
         labels: dict[str, float] = dict(zip(self.columns, map(int, match.groups()), strict=True))
-        return Contents([_sequence(recording, labels)])
+        return Contents([sequence_of(recording, labels, MAX_BODIES)])
 
     def _require_each_once(self) -> None:
         counts = Counter(map(_sample, self._files))
@@ -87,19 +84,3 @@ def _refuse(error: OSError) -> None:
 
 def _sample(item: str) -> str:
     return item.rpartition("/")[2][: -len(_SUFFIX)].upper()
-
-
-def _sequence(recording: SkeletonRecording, labels: dict[str, float]) -> ImportedSequence:
-    """Joints (T, M, 25, 3) of a recording. Raises Skipped when nobody is in it."""
-    sound = np.isfinite(recording.joints).all(axis=(1, 2)) & recording.joints.any(axis=(1, 2))  # (B,)
-    if not sound.any():
-        raise Skipped("no bodies")
-    frame = np.repeat(np.arange(len(recording)), np.diff(recording.frame_start))[sound]
-    place: dict[int, int] = {}  # ids lie above 2**53 and stay Python integers
-    body = np.array([place.setdefault(recording.track_ids[i], len(place)) for i in np.flatnonzero(sound)])
-    joints = np.zeros((len(recording), len(place), JOINTS, 3), np.float32)
-    tracking = np.zeros(joints.shape[:3], np.uint8)
-    joints[frame, body], tracking[frame, body] = recording.joints[sound], recording.tracking[sound]
-    longest = np.argsort(-np.bincount(body), kind="stable")[:MAX_BODIES]
-    kept = np.sort(longest)  # by first appearance again
-    return ImportedSequence(joints[:, kept], tracking[:, kept], labels)

@@ -1,7 +1,6 @@
 """UTD-MHAD: 27 actions by 8 persons, each four times, seen by a Kinect v1.
 
-A folder of `a<action>_s<subject>_t<trial>_skeleton.mat` files with a variable `d_skel`, (20, 3, T) metres. Its axes are
-camera axes already: heads are above hips, and persons, who face the sensor, have ShoulderLeft at the smaller x.
+A folder of `a<action>_s<subject>_t<trial>_skeleton.mat` files; `sensors/recordings/utd_mhad.py` says what is in them.
 Source: C. Chen, R. Jafari, N. Kehtarnavaz, "UTD-MHAD: a multimodal dataset for human action recognition utilizing a
 depth camera and a wearable inertial sensor", ICIP 2015.
 """
@@ -10,17 +9,15 @@ import re
 from pathlib import Path
 from typing import ClassVar, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from skelanon.sensors.frame import NOT_TRACKED, TRACKED
-from skelanon.train.data.lift import KINECT_V1, lift, measured
+from skelanon.sensors.errors import SensorError
+from skelanon.sensors.lift import KINECT_V1, measured, states
+from skelanon.sensors.recording import read_file
+from skelanon.sensors.recordings import utd_mhad
 from skelanon.train.errors import DataError
 
 from .importer import Contents, ImportedSequence, Importer, LabelType
 
 _NAME: Final = re.compile(r"a(\d{1,4})_s(\d{1,4})_t(\d{1,4})_skeleton\.mat", re.ASCII)
-_JOINTS: Final = 20
 
 ACTIONS: Final = (
     "right arm swipe to the left", "right arm swipe to the right", "right hand wave", "two hand front clap",
@@ -65,12 +62,13 @@ class UtdMhadImporter(Importer):
 
     def read(self, item: str) -> Contents:
         """The one sequence of a file, one body. Raises DataError."""
-        joints = lift(_skeleton(self.folder / item).transpose(2, 0, 1), KINECT_V1)  # (T, 25, 3)
-        states = np.where(self.measured, TRACKED, NOT_TRACKED).astype(np.uint8)  # (25,)
-        tracking = np.tile(states, (len(joints), 1, 1))  # (T, 1, 25)
+        try:
+            joints = utd_mhad.parse(read_file(self.folder / item)).joints[:, None]  # (T, 1, 25, 3)
+        except SensorError as error:
+            raise DataError(f"{item}: {error}") from None
         action, subject, trial = _numbers(item)
         labels: dict[str, float] = {"action": action, "subject": subject, "trial": trial}
-        return Contents([ImportedSequence(joints[:, None], tracking, labels)])
+        return Contents([ImportedSequence(joints, states(joints, self.measured), labels)])
 
 
 def _numbers(name: str) -> tuple[int, int, int]:
@@ -80,25 +78,3 @@ def _numbers(name: str) -> tuple[int, int, int]:
         raise DataError(f"{name} is no name of a UTD-MHAD recording, like a1_s1_t1_skeleton.mat")
     action, subject, trial = map(int, match.groups())
     return action, subject, trial
-
-
-def _skeleton(path: Path) -> NDArray[np.float32]:
-    """(20, 3, T) float32, metres, camera axes."""
-    try:
-        from scipy.io import loadmat  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise DataError("UTD-MHAD's files need scipy: pip install 'skelanon[train]'") from error
-    try:
-        skeleton = loadmat(path, variable_names=["d_skel"]).get("d_skel")
-    except Exception as error:  # scipy raises anything on a damaged file
-        raise DataError(f"{path.name} cannot be read as a MATLAB file ({type(error).__name__})") from error
-    if skeleton is None:
-        raise DataError(f"{path.name} holds no variable `d_skel`: is it a skeleton file of UTD-MHAD?")
-    if skeleton.dtype.kind != "f" or skeleton.ndim != 3 or skeleton.shape[:2] != (_JOINTS, 3) or not skeleton.size:
-        raise DataError(
-            f"{path.name}: `d_skel` is {skeleton.shape} {skeleton.dtype}; it must be ({_JOINTS}, 3, frames) of floats"
-        )
-    if not np.isfinite(skeleton).all():
-        raise DataError(f"{path.name}: `d_skel` holds values that are not finite; remove the file")
-    joints: NDArray[np.float32] = skeleton.astype(np.float32)
-    return joints

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-pytest.importorskip("torch", reason="needs skelanon[train]")
-
+from skelanon.sensors.errors import RecordingError
 from skelanon.sensors.joints import INDEX, JOINT_NAMES
-from skelanon.train.data.lift import KINECT_V1, lift, measured, states
-from skelanon.train.errors import DataError
+from skelanon.sensors.lift import KINECT_V1, lift, measured, states
 
 THEIRS = (
     "Head", "SpineShoulder", "SpineMid", "SpineBase",
@@ -61,6 +59,9 @@ def test_nothing_is_filled_in_from_a_joint_that_is_missing() -> None:
     gone = {"Head", "Neck", "HandLeft", "HandTipLeft", "ThumbLeft"}
     assert {name for name, joint in zip(JOINT_NAMES, lifted, strict=True) if not joint.any()} == gone
     assert {JOINT_NAMES[i] for i in np.flatnonzero(states(lifted, measured(KINECT_V1)) == 0)} == gone | FILLED
+    inferred = states(lifted, measured(KINECT_V1), filled=1)
+    assert {JOINT_NAMES[i] for i in np.flatnonzero(inferred == 0)} == gone
+    assert {JOINT_NAMES[i] for i in np.flatnonzero(inferred == 1)} == FILLED - gone
 
 
 @pytest.mark.parametrize(
@@ -73,5 +74,5 @@ def test_nothing_is_filled_in_from_a_joint_that_is_missing() -> None:
     ],
 )
 def test_another_table_is_refused(source: tuple[int, ...], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(RecordingError, match=message):
         lift(V1, source)

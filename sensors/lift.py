@@ -1,7 +1,7 @@
 """Other layouts of joints as the 25 of Kinect v2: what a layout lacks is filled in, and is no evidence.
 
 Neck lies midway between SpineShoulder and Head, hand tips and thumbs lie at the hand, any other missing joint at its
-parent. An Azure Kinect's 32 joints are a matter of its driver, not of this file.
+parent. An Azure Kinect's 32 joints are a matter of `azure_joints.py`, not of this file.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from skelanon.sensors.frame import NOT_TRACKED, TRACKED
-from skelanon.sensors.joints import INDEX, JOINTS, PARENTS, ROOT
-from skelanon.train.errors import DataError
+from .errors import RecordingError
+from .frame import NOT_TRACKED, TRACKED
+from .joints import INDEX, JOINTS, PARENTS, ROOT
 
 ABSENT: Final = -1
 
@@ -37,7 +37,7 @@ def lift(joints: NDArray[np.floating], source: Sequence[int]) -> NDArray[np.floa
 
     joints: (..., J, 3), metres, any axes; a joint at the exact origin is missing, and so is what is filled in from it.
     source: for each of the 25 joints its index in 0 .. J - 1, or -1 where the layout lacks it.
-    Returns (..., 25, 3) float32. Raises DataError: `source` is no such table, or lacks SpineBase.
+    Returns (..., 25, 3) float32. Raises RecordingError: `source` is no such table, or lacks SpineBase.
     """
     _check(source, joints.shape[-2])
     there = measured(source)
@@ -53,16 +53,20 @@ def lift(joints: NDArray[np.floating], source: Sequence[int]) -> NDArray[np.floa
     return lifted
 
 
-def states(joints: NDArray[np.float32], there: Sequence[bool]) -> NDArray[np.uint8]:
+def states(joints: NDArray[np.float32], there: Sequence[bool], *, filled: int = NOT_TRACKED) -> NDArray[np.uint8]:
     """Tracking states (..., 25) of lifted joints (..., 25, 3) whose recording has none.
 
-    A joint of the layout (`there`: see `measured`) is tracked; one that was filled in, or is missing, is not.
+    A joint of the layout (`there`: see `measured`) is tracked, one that was filled in is `filled`, a missing one is not
+    tracked.
     """
-    return np.where(joints.any(-1) & np.array(there), TRACKED, NOT_TRACKED).astype(np.uint8)
+    of_layout = np.where(there, TRACKED, filled)  # (25,)
+    return np.where(joints.any(-1), of_layout, NOT_TRACKED).astype(np.uint8)
 
 
 def _check(source: Sequence[int], joints: int) -> None:
     if len(source) != JOINTS or not all(ABSENT <= index < joints for index in source):
-        raise DataError(f"a layout is {JOINTS} indices from -1 to {joints - 1}, one for each joint, not {list(source)}")
+        raise RecordingError(
+            f"a layout is {JOINTS} indices from -1 to {joints - 1}, one for each joint, not {list(source)}"
+        )
     if source[ROOT] == ABSENT:
-        raise DataError("the layout lacks SpineBase: such bodies have no root, and cannot be used")
+        raise RecordingError("the layout lacks SpineBase: such bodies have no root, and cannot be used")

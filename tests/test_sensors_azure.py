@@ -1,0 +1,403 @@
+"""Azure Kinect through the real pykinect_azure, against stand-ins of its libraries that serve scripts (tests/k4a/)."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+
+from skelanon.configs import PublishSettings
+from skelanon.configs.schema import AzureKinectSettings
+from skelanon.sensors.azure_joints import KINECT_FROM_AZURE
+from skelanon.sensors.azure_kinect.records import BODY
+from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
+from skelanon.sensors.errors import EndOfRecording, RecordingError, SensorError
+from skelanon.sensors.factory import create_sensor
+from skelanon.sensors.frame import BodyFrame
+from skelanon.sensors.sensor import Sensor
+from skelanon.stream.node import Node
+from skelanon.stream.subscriber import Subscriber
+
+SOURCES = Path(__file__).parent / "k4a"
+ACTIONS = (
+    "frame", "lost", "no capture", "capture without depth", "tracker times out", "tracker fails", "leak", "abort",
+    "hang", "exit", "tracker hangs",
+)  # fmt: skip
+STEP = np.dtype(
+    [("action", "u4"), ("amount", "u4"), ("usec", "u8"), ("bodies", "u4"), ("pause_ms", "u4"), ("body", BODY, 3),
+     ("padding", "V4")]
+)  # fmt: skip
+HEAD = np.dtype([("serial", "S32"), ("steps", "u4"), ("loop", "u4"), ("loop_usec", "u8")])
+PERIOD_USEC = 33_333
+SERIAL = "000739291112"
+LONG_S = 60.0
+"""Only a failing test waits so long."""
+
+Steps = NDArray[Any]
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the stand-ins are made for Linux"),
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc"),
+    pytest.mark.skipif(find_spec("pykinect_azure") is None, reason="needs skelanon[azure]"),
+]
+
+
+def steps(count: int, *, bodies: int = 2, seed: int = 0, pause_ms: int = 0) -> Steps:
+    """A camera's frames in sequence: bodies anywhere, with ids from 1 on."""
+    rng = np.random.default_rng(seed)
+    made = np.zeros(count, STEP)
+    made["usec"] = 5_000_000 + PERIOD_USEC * np.arange(count)
+    made["bodies"] = bodies
+    made["pause_ms"] = pause_ms
+    made["body"]["id"] = (1, 2, 3)
+    joints = made["body"]["joints"]
+    joints["position"] = rng.normal(0, 1000, joints["position"].shape)
+    joints["orientation"] = rng.normal(size=joints["orientation"].shape)
+    joints["confidence"] = rng.integers(0, 4, joints["confidence"].shape)
+    return made
+
+
+def persons(count: int, seed: int, pause_ms: int = 10) -> Steps:
+    """One body of human proportions, in front of the camera."""
+    pose = ancestor_matrix() @ (rest_directions() * bone_lengths()[:, None]) + (0.1 * seed, 0.1, 3.0)
+    made = steps(count, bodies=1, seed=seed, pause_ms=pause_ms)
+    noise = np.random.default_rng(seed).normal(0, 0.003, (count, 25, 3))
+    made["body"]["joints"]["position"][:, 0, KINECT_FROM_AZURE] = 1000 * (pose + noise) * (-1, -1, 1)
+    return made
+
+
+def faulty(action: str, *, amount: int = 0, count: int = 1, seed: int = 0) -> Steps:
+    """Frames, and then a fault."""
+    fault = persons(count, seed)
+    fault["action"], fault["amount"] = ACTIONS.index(action), amount
+    return np.concatenate([persons(20, seed), fault])
+
+
+def write_script(path: Path, script: Steps, *, serial: str = SERIAL, loop: bool = False) -> None:
+    head = np.array([(serial.encode(), len(script), loop, PERIOD_USEC * len(script))], HEAD)
+    new = path.with_suffix(".new")
+    new.write_bytes(head.tobytes() + script.tobytes())
+    os.replace(new, path)  # at once, as a plug goes in
+
+
+class Cameras:
+    """What is plugged in, and which sensors read it."""
+
+    def __init__(self, libraries: Path, folder: Path) -> None:
+        self.libraries, self.folder = libraries, folder
+
+    def plug(self, number: int, script: Steps, *, serial: str = SERIAL, loop: bool = False) -> None:
+        write_script(self.folder / f"{number}.script", script, serial=serial, loop=loop)
+
+    def unplug(self, number: int) -> None:
+        (self.folder / f"{number}.script").unlink()
+
+    def calls(self) -> list[str]:
+        return (self.folder / "calls").read_text().splitlines()
+
+    def sensor(self, **settings: Any) -> Sensor:
+        patient = {"hang_timeout_s": 30.0, "frame_timeout_s": 30.0}
+        common = {"kind": "azure_kinect", "libraries": str(self.libraries)}
+        return create_sensor(AzureKinectSettings.model_validate({**common, **patient, **settings}))
+
+
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the compiled stand-ins."""
+    folder = tmp_path_factory.mktemp("k4a")
+    (folder / "nothing.c").touch()
+    for library in ("libk4a.so", "libk4arecord.so", "libk4abt.so", "libonnxruntime.so.1.10.0"):
+        source = SOURCES / f"{library[3:-3]}.c" if library.endswith(".so") else folder / "nothing.c"
+        subprocess.run(
+            [
+                "gcc",
+                "-std=gnu11",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-O1",
+                "-shared",
+                "-fPIC",
+                "-o",
+                folder / library,
+                source,
+            ],
+            check=True,
+        )
+    return folder
+
+
+@pytest.fixture
+def cameras(libraries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cameras:
+    monkeypatch.setenv("K4A_SCRIPTS", str(tmp_path))
+    return Cameras(libraries, tmp_path)
+
+
+def read(sensor: Sensor, count: int = 1) -> list[BodyFrame]:
+    """The next frames, however long the camera needs to start."""
+    frames: list[BodyFrame] = []
+    deadline = time.monotonic() + LONG_S
+    while len(frames) < count and time.monotonic() < deadline:
+        if (frame := sensor.read(timeout_ms=100)) is not None:
+            frames.append(frame)
+    assert len(frames) == count
+    return frames
+
+
+def converted(step: Any, bodies: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """What must come out for some bodies of a step, worked out joint by joint."""
+    joints = np.empty((len(bodies), 25, 3), np.float32)
+    tracking = np.empty((len(bodies), 25), np.uint8)
+    for row, body in enumerate(bodies):
+        for to, source in enumerate(KINECT_FROM_AZURE):
+            joint = step["body"][body]["joints"][source]
+            x, y, z = joint["position"]
+            joints[row, to] = -x / np.float32(1000), -y / np.float32(1000), z / np.float32(1000)
+            tracking[row, to] = (0, 1, 2, 2)[joint["confidence"]]
+    return joints, tracking
+
+
+def check(frame: BodyFrame, step: Any, bodies: Sequence[int] | None = None) -> None:
+    expected = range(step["bodies"]) if bodies is None else bodies
+    joints, tracking = converted(step, expected)
+    assert frame.joints.tobytes() == joints.tobytes()
+    assert frame.tracking.tobytes() == tracking.tobytes()
+    assert frame.track_ids == tuple(step["body"]["id"][list(expected)].tolist())
+
+
+def test_joints_arrive_bit_for_bit_whatever_the_bodies_do(cameras: Cameras) -> None:
+    script = steps(40, bodies=3)
+    script["bodies"] = np.random.default_rng(1).integers(0, 4, 40)  # an empty room, too
+    script["bodies"][[7, 8, 9]] = 3
+    script["body"]["id"][7] = (4, 0xFFFFFFFF, 5)  # one has no id
+    script["body"]["id"][8] = (6, 6, 4)  # two have the same
+    script["body"]["id"][9] = (0xFFFFFFFE, 5, 0)  # an id comes back for another body
+    script["body"]["joints"]["position"][9, 0, 3] = (-0.0, np.inf, np.nan)
+    for number, action in {12: "capture without depth", 13: "tracker times out", 14: "no capture"}.items():
+        script["action"][number], script["amount"][number] = ACTIONS.index(action), 2
+    script["usec"][20:] -= 600_000  # the device's clock is set back
+    cameras.plug(0, script)
+    before_ns = time.time_ns()
+    with cameras.sensor() as sensor:
+        frames = dict(zip([number for number in range(40) if number not in (12, 14)], read(sensor, 38), strict=True))
+        after_ns = time.time_ns()
+    for number, frame in frames.items():
+        check(frame, script[number], {7: [0, 2], 8: [0, 2]}.get(number))
+    assert [number for number, frame in frames.items() if frame.discontinuity] == [0, 20]
+    assert all(before_ns - 10**9 <= frame.captured_ns <= after_ns for frame in frames.values())
+
+
+def test_settings_reach_the_libraries_and_the_camera_is_let_go(cameras: Cameras, tmp_path: Path) -> None:
+    cameras.plug(0, steps(1))
+    model = tmp_path / "lite.onnx"
+    model.touch()
+    with cameras.sensor(
+        depth_mode="wfov_unbinned", fps=15, processing="tensorrt", gpu=1, tracker_model=str(model), smoothing=0.25
+    ) as sensor:
+        assert sensor.period_s == 1 / 15
+        read(sensor)
+    assert cameras.calls() == [
+        f"tracker depth 4 processing 3 gpu 1 model {model}", "smoothing 0.25", "start depth 4 fps 1 color 0",
+        "destroy tracker", "close",
+    ]  # fmt: skip
+
+
+def test_two_cameras_at_once_do_not_mix(cameras: Cameras) -> None:
+    scripts = {"0001": steps(300, bodies=1, seed=1), "0002": steps(300, bodies=2, seed=2)}
+    for number, (serial, script) in enumerate(scripts.items()):
+        cameras.plug(number, script, serial=serial)
+    # Both ask all cameras for their serial numbers at the same time.
+    with cameras.sensor(serial="0002") as second, cameras.sensor(serial="0001") as first:
+        for number in range(300):
+            for sensor, serial in ((first, "0001"), (second, "0002")):
+                check(read(sensor)[0], scripts[serial][number])
+
+
+def test_a_camera_may_be_unplugged_and_plugged_in_again(cameras: Cameras) -> None:
+    script = persons(50, 1)
+    cameras.plug(0, script, loop=True)
+    sensor = cameras.sensor()
+    sensor.open()
+    read(sensor)
+    cameras.unplug(0)
+    with pytest.raises(SensorError, match="the camera was lost: check its USB 3 cable"):
+        read(sensor, 1000)
+    sensor.open()
+    with pytest.raises(SensorError, match="no camera is connected"):
+        read(sensor)
+    cameras.plug(0, script)
+    sensor.open()
+    frames = read(sensor, 50)
+    for frame, step in zip(frames, script, strict=True):
+        check(frame, step)
+    assert [frame.discontinuity for frame in frames] == [True] + [False] * 49
+    sensor.close()
+    sensor.close()
+    with pytest.raises(SensorError, match="call open"):
+        sensor.read(timeout_ms=0)
+
+
+def test_a_process_that_leaks_is_replaced_and_that_is_no_fault(
+    cameras: Cameras, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = persons(200, 1)
+    script["action"][:10], script["amount"][:10] = ACTIONS.index("leak"), 50
+    cameras.plug(0, script, loop=True)
+    with cameras.sensor(memory_limit_mb=500) as sensor:
+        frames = read(sensor)
+        cameras.plug(0, another := persons(50, 2), loop=True)
+        deadline = time.monotonic() + LONG_S
+        while sum(frame.discontinuity for frame in frames) < 2 and time.monotonic() < deadline:
+            frames += read(sensor)
+        assert frames[-1].discontinuity
+        check(frames[-1], another[0])
+    assert "more than `memory_limit_mb` and is being replaced" in caplog.text
+    with cameras.sensor(memory_limit_mb=64) as sensor, pytest.raises(SensorError, match="`memory_limit_mb` from the"):
+        read(sensor)
+
+
+def test_reading_waits_no_longer_than_asked_and_starting_not_for_ever(cameras: Cameras) -> None:
+    cameras.plug(0, steps(1))
+    with cameras.sensor(start_timeout_s=0.01) as sensor:
+        started = time.monotonic()
+        with pytest.raises(SensorError, match=r"not ready within `start_timeout_s` \(0.01 s\)"):
+            sensor.read(timeout_ms=30)
+        assert time.monotonic() - started < 1.0
+    with cameras.sensor() as sensor:
+        started = time.monotonic()
+        assert sensor.read(timeout_ms=30) is None
+        assert sensor.read(timeout_ms=0) is None
+        assert time.monotonic() - started < 1.0
+
+
+def test_the_process_does_not_outlive_the_daemon(cameras: Cameras) -> None:
+    cameras.plug(0, faulty("hang"))
+    script = (
+        "import sys, time\n"
+        "from skelanon.configs.schema import AzureKinectSettings\n"
+        "from skelanon.sensors.factory import create_sensor\n"
+        "sensor = create_sensor(AzureKinectSettings(kind='azure_kinect', libraries=sys.argv[1]))\n"
+        "sensor.open()\n"
+        "while sensor.read(100) is None:\n    pass\n"
+        "sys.stdout.write('.')\nsys.stdout.flush()\ntime.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, cameras.libraries], stdout=subprocess.PIPE) as daemon:
+        assert daemon.stdout is not None
+        daemon.stdout.read(1)
+        children = psutil.Process(daemon.pid).children()
+        assert len(children) == 1
+        assert SERIAL not in " ".join(children[0].cmdline())
+        daemon.send_signal(signal.SIGKILL)
+    assert psutil.wait_procs(children, timeout=LONG_S)[1] == []
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "paced"])
+def test_a_recording_plays_to_its_end(fast: bool, cameras: Cameras, tmp_path: Path) -> None:
+    script = steps(30)
+    write_script(tmp_path / "a.mkv", script)
+    with cameras.sensor(file=str(tmp_path / "a.mkv"), fast=fast) as sensor:
+        assert sensor.lossless is fast
+        frames = read(sensor, 30)
+        for _ in range(2):
+            with pytest.raises(EndOfRecording):
+                read(sensor)
+    for frame, step in zip(frames, script, strict=True):
+        check(frame, step)
+    if not fast:
+        assert frames[-1].captured_ns - frames[0].captured_ns > 0.9 * 29 * PERIOD_USEC * 1000
+    assert "close playback" in cameras.calls()
+
+
+def test_a_damaged_recording_is_played_up_to_there(cameras: Cameras, tmp_path: Path) -> None:
+    write_script(tmp_path / "P042.mkv", faulty("lost"))
+    with cameras.sensor(file=str(tmp_path / "P042.mkv"), fast=True) as sensor:
+        read(sensor, 20)
+        with pytest.raises(RecordingError, match="`file` is damaged"):
+            read(sensor)
+        with pytest.raises(EndOfRecording):
+            read(sensor)
+    with (
+        cameras.sensor(file=str(tmp_path / "P043.mkv")) as sensor,
+        pytest.raises(SensorError, match="`file` cannot be"),
+    ):
+        read(sensor)
+
+
+FAULTS = {  # the script of a stream, its settings, and what its operator is told
+    "lost": (faulty("lost"), {}, "the camera was lost"),
+    "aborts": (faulty("abort"), {}, f"the camera's process ended by signal {signal.SIGABRT.value}"),
+    "exits": (faulty("exit"), {}, "the camera's process ended with exit code 3"),
+    "hangs": (faulty("hang"), {"hang_timeout_s": 1.0}, "no sign of life for 1 s"),
+    "tracker-hangs": (faulty("tracker hangs"), {"hang_timeout_s": 1.0}, "no sign of life for 1 s"),
+    "tracker-fails": (faulty("tracker fails"), {}, "the body tracker failed"),
+    "no-images": (faulty("capture without depth", count=99), {"frame_timeout_s": 0.5}, "has sent no usable image"),
+    "no-results": (faulty("tracker times out", amount=99), {"frame_timeout_s": 0.5}, "tracker has given no result"),
+}
+
+
+def test_a_daemon_lives_through_every_fault_and_recovers(
+    cameras: Cameras,
+    ipc: str,
+    scripted_runner: Callable[..., Any],
+    run_node: Callable[[Callable[[], Node]], AbstractContextManager[Node]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """All faults at once, each at a camera of its own, and a sound camera in their midst."""
+    numbers = {stream: number for number, stream in enumerate([*FAULTS, "sound"])}
+    for stream, number in numbers.items():
+        script = FAULTS[stream][0] if stream in FAULTS else persons(50, number)
+        cameras.plug(number, script, loop=stream == "sound")
+    sensors = {
+        stream: cameras.sensor(device=number, **(FAULTS[stream][1] if stream in FAULTS else {}))
+        for stream, number in numbers.items()
+    }
+    states: dict[str, list[str]] = {stream: [] for stream in numbers}
+    deadline = time.monotonic() + LONG_S
+    make = lambda: Node(sensors, scripted_runner(), PublishSettings(endpoint=ipc))  # noqa: E731
+    with run_node(make), Subscriber(ipc) as subscriber:
+        while time.monotonic() < deadline and not all(seen[-2:] == ["fault", "bodies"] for seen in states.values()):
+            frame = subscriber.read(timeout_ms=100)
+            if frame is None:
+                continue
+            seen = states[frame.stream]
+            state = "bodies" if frame.ids else frame.state
+            if seen[-1:] == [state] or not (seen or state == "bodies"):
+                continue  # as before, or not yet started
+            seen.append(state)
+            if state == "fault":  # the fault ends: the next process finds a sound camera
+                cameras.plug(numbers[frame.stream], persons(50, numbers[frame.stream]), loop=True)
+            if frame.stream == "sound":
+                states["sound"] = ["fault", "bodies"] if states["sound"] == ["bodies"] else ["wrong"]
+    assert set(map(tuple, states.values())) <= {("bodies", "fault", "bodies"), ("fault", "bodies")}, states
+    for stream, (_, _, words) in FAULTS.items():
+        assert f"sensor {stream}: " in caplog.text
+        assert words in "".join(line for line in caplog.text.splitlines() if f"sensor {stream}: " in line)
+    assert "sensor sound: " not in caplog.text
+    assert SERIAL not in caplog.text
+
+
+@pytest.mark.slow
+def test_thousands_of_frames_leave_nothing_behind(cameras: Cameras) -> None:
+    cameras.plug(0, steps(1000), loop=True)
+    with cameras.sensor() as sensor:
+        read(sensor, 1000)
+        daemon = psutil.Process()
+        (child,) = (found for found in daemon.children() if "skelanon.sensors.azure_kinect.child" in found.cmdline())
+        before = [(each.memory_info().rss, each.num_fds(), each.num_threads()) for each in (daemon, child)]
+        read(sensor, 5000)
+        after = [(each.memory_info().rss, each.num_fds(), each.num_threads()) for each in (daemon, child)]
+    for (memory, files, threads), (memory_then, files_then, threads_then) in zip(before, after, strict=True):
+        assert (files_then, threads_then) == (files, threads)
+        assert memory_then - memory < 8 << 20
+    assert not child.is_running()
