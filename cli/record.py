@@ -62,11 +62,13 @@ def record(
     from skelanon.stream.recording import Recorder, RecordError
 
     with _asked_to_end() as asked:
-        recorder = Recorder(out, max_minutes=max_minutes)
         try:
+            recorder = Recorder(out, max_minutes=max_minutes)
             with recorder, open_subscriber(endpoint, streams, key, node_key, recorder.write) as subscriber:
                 _record(subscriber, recorder, asked, seconds, count)
-        except RecordError as error:  # nothing of it goes to the node
+        except RecordError as error:
+            if not isinstance(error.__cause__, OSError):  # wrong use
+                raise
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
     if not recorder.frames:

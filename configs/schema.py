@@ -64,7 +64,7 @@ class AzureKinectSettings(Settings):
     """For `file`: as fast as the tracker and the node take the frames, and losing none."""
     depth_mode: Literal["nfov_binned", "nfov_unbinned", "wfov_binned", "wfov_unbinned"] = "nfov_unbinned"
     """Narrow or wide field of view; binned halves the resolution and reaches farther. A `file` has its own."""
-    fps: Literal[5, 15, 30] = Field(default=30, validate_default=True)
+    rate_hz: Literal[5, 15, 30] = Field(default=30, validate_default=True)
     """Frames per second; `wfov_unbinned` allows 15 at most. A `file` has its own."""
     processing: Literal["gpu", "cuda", "tensorrt", "directml", "cpu"] = "gpu"
     """What the body tracker runs on; `gpu` is its own choice for the platform, `cpu` manages a few frames a second."""
@@ -82,15 +82,15 @@ class AzureKinectSettings(Settings):
     """So long without a frame of bodies, be it an empty one, is a fault."""
     hang_timeout_s: float = Field(default=5.0, ge=1, le=3600)
     """The camera's process is killed when it has given no sign of life for so long."""
-    memory_limit_mb: int = Field(default=4096, ge=64)
+    memory_limit_mb: int = Field(default=4096, ge=1)
     """The camera's process is replaced when it holds more memory than this, since body tracking leaks."""
 
-    @field_validator("fps")
+    @field_validator("rate_hz")
     @classmethod
-    def _slow_when_wide(cls, fps: int, info: ValidationInfo) -> int:
-        if fps == 30 and info.data.get("depth_mode") == "wfov_unbinned" and info.data.get("file") is None:
+    def _slow_when_wide(cls, rate_hz: int, info: ValidationInfo) -> int:
+        if rate_hz == 30 and info.data.get("depth_mode") == "wfov_unbinned" and info.data.get("file") is None:
             raise ValueError("the camera delivers `wfov_unbinned` at 5 or 15 only")
-        return fps
+        return rate_hz
 
     @field_validator("fast")
     @classmethod

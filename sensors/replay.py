@@ -12,7 +12,7 @@ from .errors import EndOfRecording, RecordingError, SensorError
 from .frame import BodyFrame
 from .pacing import Pacer
 from .recording import Recording
-from .recordings import KINDS, identify_file, read_recording, recording_files
+from .recordings import KINDS, kind_of_file, read_recording, recording_files
 from .sensor import Sensor
 
 logger = logging.getLogger(__name__)
@@ -128,15 +128,15 @@ def _recordings(path: Path) -> list[Path]:
     try:
         path.stat()
         if path.is_dir():
+            fault = "is a folder without recordings of a known kind: name a recording or another folder"
             paths = recording_files(path)
-            missing = "is a folder without recordings of a known kind: name a recording or another folder"
         else:
-            paths = [path] if path.is_file() and identify_file(path) else []
-            missing = f"is no recording of a known kind: {', '.join(kind.name for kind in KINDS)}"
+            fault = f"is no recording of a known kind: {', '.join(kind.name for kind in KINDS)}"
+            paths = [path] if path.is_file() and kind_of_file(path) else []
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else "not a path"
-        missing = f"cannot be read: {reason}; name a recording, or a folder of them"
+        fault = f"cannot be read: {reason}; name a recording, or a folder of them"
         paths = []
     if not paths:
-        raise SensorError(f"`path` {missing}")
+        raise SensorError(f"`path` {fault}")
     return paths

@@ -196,7 +196,33 @@ def with_a_message(released: Published, channel: str, subjects: NDArray[np.int64
     if channel == "timestamps":
         frames = np.repeat(subjects, np.diff(released.frame_start))
         return replace(released, captured_ns=released.captured_ns // 10 * 10 + frames)
+    if channel == "order":
+        return with_a_bystander(released, who)
     return replace(released, id=(released.id // 4 * 4 + who).astype(np.uint32))
+
+
+def with_a_bystander(released: Published, who: NDArray[np.int64]) -> Published:
+    """In all frames but the first of each sequence a second body; which of the two comes first says who is who."""
+    begins = np.isin(np.arange(len(who)), released.start[:-1])
+    first = (who >> released.frame % 2 & 1) == 0  # even frames say one bit, odd ones another
+    place = np.arange(len(who)) + np.cumsum(~begins) - (first & ~begins)  # of the body, among twice as many rows
+    others = np.arange(len(who))[~begins]
+    rows = np.empty(len(who) + len(others), np.int64)
+    rows[place] = np.arange(len(who))
+    beside = np.setdiff1d(np.arange(len(rows)), place)
+    rows[beside] = others
+    joints, ids = released.joints[rows], released.id[rows]
+    joints[beside, :, 0] += 1.5
+    ids[beside] += 1
+    start = np.searchsorted(np.sort(place[begins]), np.arange(len(rows)), "right")  # sequence of each row, from 1 on
+    return replace(
+        released,
+        joints=joints,
+        id=ids,
+        frame=released.frame[rows],
+        tracking=released.tracking[rows],
+        start=np.array([0, *np.cumsum(np.bincount(start - 1))]),
+    )
 
 
 @pytest.mark.slow
@@ -205,7 +231,7 @@ def test_hidden_messages_are_caught_by_the_name_of_their_channel(
     bodies_differ: SkeletonDataset, tmp_path: Path
 ) -> None:
     clean = release("template", bodies_differ)
-    channels = ("last bits", "tracking states", "timestamps", "ids")
+    channels = ("last bits", "tracking states", "timestamps", "ids", "order")
     for channel in channels:
         with_a_message(clean, channel, bodies_differ.labels["subject"]).save(tmp_path / f"{channel}.npz")
     files = {str(tmp_path / f"{channel}.npz"): channel for channel in channels}

@@ -99,7 +99,7 @@ def test_heavy_packages_are_imported_only_where_they_are_needed(path: Path) -> N
     if folder not in ("train", "audit"):
         assert not at_once & HEAVY
     if folder in ("configs", "sensors", "stream"):
-        assert not anywhere & HEAVY
+        assert not anywhere & (HEAVY - {"mcap"} if folder == "stream" else HEAVY)  # where it records
 
 
 @pytest.mark.parametrize("path", [*FILES, *TESTS], ids=name)

@@ -1,16 +1,19 @@
 """What crosses the pipe from a camera's process, and what must not; and what is said when a part is missing."""
 
 import io
+import re
 import struct
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from skelanon.configs import check
 from skelanon.configs.schema import AzureKinectSettings
 from skelanon.sensors.azure_kinect import AzureKinect
 from skelanon.sensors.azure_kinect.bindings import CameraError, load
@@ -152,7 +155,7 @@ def test_this_process_holds_memory() -> None:
     [
         ({"depth_mode": "wfov_unbinned"}, "5 or 15 only"),
         ({"fast": True}, "only a `file` can be played"),
-        ({"fps": 60}, "5, 15 or 30"),
+        ({"rate_hz": 60}, "5, 15 or 30"),
         ({"smoothing": 1.1}, "less than or equal to 1"),
         ({"depth_mode": "passive_ir"}, "nfov_unbinned"),
     ],
@@ -160,6 +163,16 @@ def test_this_process_holds_memory() -> None:
 def test_settings_that_no_camera_has_are_refused(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         AzureKinectSettings.model_validate({"kind": "azure_kinect", **settings})
+
+
+def test_the_settings_in_the_documentation_load() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "sensors.md").read_text("utf-8")
+    section = page[page.index("## Azure Kinect and Orbbec Femto") :]
+    settings = check(yaml.safe_load(section.split("```yaml\n")[1].split("```")[0]), "docs/sensors.md")
+    (sensor,) = settings.sensors.values()
+    assert isinstance(sensor, AzureKinectSettings)
+    named = set(re.findall(r"`(\w+)`", section.split("### Settings")[1].split("### What happens")[0]))
+    assert set(AzureKinectSettings.model_fields) - {"kind"} <= named
 
 
 def test_neither_a_serial_number_nor_a_file_is_shown() -> None:

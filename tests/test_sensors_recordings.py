@@ -22,7 +22,7 @@ from skelanon.sensors.errors import RecordingError, SensorError
 from skelanon.sensors.frame import BodyFrame
 from skelanon.sensors.joints import INDEX, JOINT_NAMES
 from skelanon.sensors.recording import Recording
-from skelanon.sensors.recordings import KINDS, identify, read_recording, recording_files
+from skelanon.sensors.recordings import KINDS, kind_of, read_recording, recording_files
 from skelanon.sensors.skeleton_writer import write_skeleton
 
 Poses = NDArray[np.float32]
@@ -35,7 +35,6 @@ KINECT_V1 = (
     "HipLeft", "KneeLeft", "AnkleLeft", "FootLeft", "HipRight", "KneeRight", "AnkleRight", "FootRight",
 )  # fmt: skip
 FILLED = {"Neck", "HandTipLeft", "ThumbLeft", "HandTipRight", "ThumbRight"}
-OF_AZURE = {"PELVIS": "SpineBase", "SPINE_NAVEL": "SpineMid", "SPINE_CHEST": "SpineShoulder"}
 
 
 def poses(bodies: int = 1) -> Poses:
@@ -44,7 +43,8 @@ def poses(bodies: int = 1) -> Poses:
     bones[1:, :, [INDEX[f"{part}Right"] for part in ("Elbow", "Wrist", "Hand", "HandTip", "Thumb")], 1] *= -1
     places = [(0.8 * body, 0.1, 3.0) for body in range(bodies)]
     exact = ancestor_matrix() @ bones + np.array(places)[:, None]
-    return exact.astype(np.float32)
+    clip: Poses = exact.astype(np.float32)
+    return clip
 
 
 def ntu(clip: Poses) -> bytes:
@@ -64,13 +64,18 @@ def etri(clip: Poses) -> bytes:
     return "\n".join(lines).encode()
 
 
+def kinect_name(azure: str) -> str:
+    """The name that Kinect v2 gives to a joint of Azure Kinect, or would give."""
+    spine = {"PELVIS": "SpineBase", "SPINE_NAVEL": "SpineMid", "SPINE_CHEST": "SpineShoulder"}
+    return spine.get(azure, azure.replace("HANDTIP", "HAND_TIP").title().replace("_", ""))
+
+
 def azure(body: NDArray[np.float32]) -> NDArray[np.float64]:
     """(32, 3) millimetres, x to the right, y down, with nonsense where Kinect v2 has no such joint."""
     joints = np.full((32, 3), 9999.0)
     for place, name in enumerate(AZURE_JOINT_NAMES):
-        ours = OF_AZURE.get(name, name.replace("HANDTIP", "HAND_TIP").title().replace("_", ""))
-        if ours in INDEX:
-            x, y, z = body[INDEX[ours]].astype(float) * 1000
+        if kinect_name(name) in INDEX:
+            x, y, z = body[INDEX[kinect_name(name)]].astype(float) * 1000
             joints[place] = -x, -y, z
     return joints
 
@@ -144,7 +149,7 @@ every_kind = pytest.mark.parametrize("kind", WRITERS)
 
 
 def parse(data: bytes) -> Recording:
-    kind = identify(data[:4096])
+    kind = kind_of(data[:4096])
     assert kind is not None
     assert kind.parse is not None
     return kind.parse(data)
@@ -187,10 +192,7 @@ def test_tracking_states_are_those_of_the_recording(kind: str) -> None:
     if kind == "UTD":
         expected[[INDEX[name] for name in FILLED]] = 1
     if kind == "Azure Kinect CSV":  # confidence: the number of the joint modulo 4
-        places = {
-            OF_AZURE.get(name, name.replace("HANDTIP", "HAND_TIP").title().replace("_", "")): place
-            for place, name in enumerate(AZURE_JOINT_NAMES)
-        }
+        places = {kinect_name(name): place for place, name in enumerate(AZURE_JOINT_NAMES)}
         expected = np.array([(0, 1, 2, 2)[places[name] % 4] for name in JOINT_NAMES])
     assert_array_equal(tracking, np.tile(expected, (len(TIMES_USEC), 1)))
 
@@ -217,7 +219,7 @@ def test_a_beginning_is_of_one_kind_alone(kind: str) -> None:
         known.name for known in KINDS if known.name.startswith(kind)
     ]
     if kind != "UTD":
-        assert identify(head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")) is not None
+        assert kind_of(head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")) is not None
 
 
 @pytest.mark.parametrize(
@@ -229,11 +231,11 @@ def test_a_beginning_is_of_one_kind_alone(kind: str) -> None:
     ],
 )  # fmt: skip
 def test_other_files_are_no_recordings(head: bytes) -> None:
-    assert identify(head) is None
+    assert kind_of(head) is None
 
 
 def test_a_recording_of_many_empty_frames_is_still_one_of_ntu() -> None:
-    kind = identify((b"5000\r\n" + b"0\r\n" * 5000)[:4096])
+    kind = kind_of((b"5000\r\n" + b"0\r\n" * 5000)[:4096])
     assert kind is not None
     assert kind.name.startswith("NTU")
 
@@ -281,7 +283,7 @@ def test_what_cannot_be_read_is_not_named(
 
 def play(data: bytes) -> str:
     """Read and play; says how it ended. Anything else than a RecordingError is a failure of the test."""
-    kind = identify(data[:4096])
+    kind = kind_of(data[:4096])
     if kind is None or kind.parse is None:
         return "none"
     refusal = None

@@ -257,11 +257,12 @@ def test_after_a_bad_recording_the_next_is_played(folder: Path, damage: str) -> 
 
 
 def test_a_loop_of_bad_recordings_ends(tmp_path: Path) -> None:
-    for index in (1, 2):
-        (tmp_path / NAME.format(index)).write_text("0\n0\n")
+    bad = {"0\n0\n": "line 1: the number of frames", "not a recording": "the recording is of no known kind"}
+    for index, text in enumerate(bad, 1):
+        (tmp_path / NAME.format(index)).write_text(text)
     with replay(tmp_path, loop=True) as sensor:
-        for index in (1, 2):
-            with pytest.raises(RecordingError, match=f"recording {index} of 2, line 1: the number of frames"):
+        for index, words in enumerate(bad.values(), 1):
+            with pytest.raises(RecordingError, match=f"recording {index} of 2, {words}"):
                 sensor.read(timeout_ms=0)
         with pytest.raises(EndOfRecording):
             sensor.read(timeout_ms=0)

@@ -247,7 +247,7 @@ def test_nothing_recorded_leaves_no_file(tmp_path: Path) -> None:
 def test_a_disk_that_fails_later_stops_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcap_file, "SYNC_S", 0.01)
     monkeypatch.setattr(mcap_file, "FLUSH_S", 0.0)
-    monkeypatch.setattr(mcap_file.os, "fsync", _broken_disk)
+    monkeypatch.setattr(os, "fsync", _broken_disk)
     recorder = Recorder(tmp_path / "a.mcap")
     write(recorder, "frame", 0)
     recorder.flush()
@@ -279,7 +279,7 @@ def test_waiting_for_the_disk_does_not_hold_up_what_comes(tmp_path: Path, monkey
 
     monkeypatch.setattr(mcap_file, "SYNC_S", 0.01)
     monkeypatch.setattr(mcap_file, "FLUSH_S", 0.0)
-    monkeypatch.setattr(mcap_file.os, "fsync", slow)
+    monkeypatch.setattr(os, "fsync", slow)
     with Recorder(tmp_path / "a.mcap") as recorder:
         write(recorder, "frame", 0, sequence=0)
         recorder.flush()

@@ -29,7 +29,7 @@ class AzureKinect(Sensor):
 
     def __init__(self, settings: AzureKinectSettings) -> None:
         self.lossless = settings.fast
-        self.period_s = 1 / settings.fps
+        self.period_s = 1 / settings.rate_hz
         self._settings = settings
         self._process: CameraProcess | None = None
         self._clock = DeviceClock()

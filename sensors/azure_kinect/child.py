@@ -167,8 +167,9 @@ def _claim_stdout() -> io.FileIO:
 
 
 def _protect() -> None:
-    """Do not outlive the daemon, leave no memory image of depth data behind, and leave Ctrl-C to the daemon."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Do not outlive the daemon, leave no memory image of depth data behind, and leave signals to the daemon."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and service managers send them to all processes at once
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if sys.platform != "win32":

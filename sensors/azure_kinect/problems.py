@@ -54,8 +54,8 @@ MESSAGES: Final = {
     Problem.NO_CALIBRATION: "the camera's calibration cannot be read: plug it in again",
     Problem.TRACKER_FAILED_TO_START: "the body tracker does not start: check `processing`, `gpu`, `tracker_model` and "
     "the GPU's driver",
-    Problem.CAMERA_FAILED_TO_START: "the camera does not start: give it a USB 3 port of its own, check `depth_mode` "
-    "and `fps`",
+    Problem.CAMERA_FAILED_TO_START: "the camera does not start: give it a USB 3 port of its own; on Linux, its depth "
+    "engine needs an X display (`DISPLAY`) and OpenGL 4.4",
     Problem.DEVICE_LOST: f"the camera was lost: {_CABLES}",
     Problem.NO_IMAGES: f"the camera has sent no usable image for `frame_timeout_s`: {_CABLES}",
     Problem.NO_RESULTS: "the body tracker has given no result for `frame_timeout_s`: choose a faster `processing`, or "

@@ -64,7 +64,7 @@ class Camera(Source):
         self._configuration = k4a.k4a_device_configuration_t(
             color_resolution=_COLOR_OFF,
             depth_mode=DEPTH_MODES[settings.depth_mode],
-            camera_fps=RATES[settings.fps],
+            camera_fps=RATES[settings.rate_hz],
         )
         self.calibration = k4a.k4a_calibration_t()
         mode = self._configuration.depth_mode

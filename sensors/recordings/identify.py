@@ -10,7 +10,7 @@ from skelanon.sensors import ntu
 from skelanon.sensors.errors import RecordingError, SensorError
 from skelanon.sensors.recording import MAX_BYTES, Recording, read_file
 
-from . import azure_csv, etri_csv, k4abt_json, kinect_csv, utd_mhad
+from . import azure_csv, etri_csv, k4abt_json, kinect_csv, matlab, utd_mhad
 
 HEAD: Final = 4096
 """Bytes at the beginning of a file that tell its kind."""
@@ -21,15 +21,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of recordings: what it is called, how it begins, its reader, and the largest file, in bytes.
-
-    Without a reader: recorded behind a node, and no sensor's.
-    """
+    """A kind of recordings."""
 
     name: str
+    """What people call it."""
     looks_like: Callable[[bytes], bool]
+    """Whether a file that begins so is of this kind."""
     parse: Callable[[bytes], Recording] | None
+    """Its reader; None: recorded behind a node, and nothing for a sensor."""
     largest: int = MAX_BYTES
+    """Bytes of the largest file that is read."""
 
 
 KINDS: Final = (
@@ -38,26 +39,26 @@ KINDS: Final = (
     Kind("Azure Kinect CSV", azure_csv.looks_like, azure_csv.parse),
     Kind("Azure Kinect JSON (k4abt_offline_processor)", k4abt_json.looks_like, k4abt_json.parse, k4abt_json.MAX_BYTES),
     Kind("Kinect v2 CSV", kinect_csv.looks_like, kinect_csv.parse),
-    Kind("UTD-MHAD `.mat`", utd_mhad.looks_like, utd_mhad.parse),
+    Kind("UTD-MHAD `.mat`", matlab.looks_like, utd_mhad.parse),
     Kind("skelanon MCAP", lambda head: head.startswith(MCAP_MAGIC), None),
 )
 
 
-def identify(head: bytes) -> Kind | None:
+def kind_of(head: bytes) -> Kind | None:
     """The kind of a recording whose first HEAD bytes these are; None where it is of none that is known."""
     return next((kind for kind in KINDS if kind.looks_like(head)), None)
 
 
-def identify_file(path: Path) -> Kind | None:
+def kind_of_file(path: Path) -> Kind | None:
     """The kind of a file. Raises OSError, which names it."""
     with path.open("rb") as file:
-        return identify(file.read(HEAD))
+        return kind_of(file.read(HEAD))
 
 
 def read_recording(path: Path) -> Recording:
     """Read a file of any kind. Raises SensorError when it cannot be read, RecordingError when it is malformed."""
     try:
-        kind = identify_file(path)
+        kind = kind_of_file(path)
     except OSError as error:
         reason = error.strerror
     else:
@@ -74,7 +75,7 @@ def recording_files(folder: Path) -> list[Path]:
     """The recordings of a folder, of whatever kinds, in the order of their names. Raises OSError.
 
     Left out, and counted in the log, are files of no known kind and those in lists of missing skeletons. A file that
-    cannot be opened counts as a recording: it is found out when its turn comes.
+    cannot be opened counts as a recording, and so does a `.skeleton` file of no known kind: it fails when it is due.
     """
     missing = ntu.missing_skeletons(folder)
     files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -89,6 +90,6 @@ def recording_files(folder: Path) -> list[Path]:
 
 def _is_recording(path: Path) -> bool:
     try:
-        return identify_file(path) is not None
+        return path.suffix.lower() == ".skeleton" or kind_of_file(path) is not None
     except OSError:
         return True

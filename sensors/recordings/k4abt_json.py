@@ -26,7 +26,7 @@ from .gathering import BYTE_ORDER_MARK, Gathering, MalformedError, check
 T = TypeVar("T")
 
 MAX_BYTES: Final = 256 << 20
-"""About a quarter of an hour of one body: the sample writes each number on a line of its own."""
+"""About twelve minutes of one body: the sample writes each number on a line of its own."""
 _MOST_OBJECTS: Final = 1 << 20
 _MOST_BYTES: Final = 1 << 16
 """Of one body's joints, or of the names of joints. What is longer is not taken apart: it would need far more memory."""

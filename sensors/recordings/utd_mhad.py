@@ -14,7 +14,7 @@ from skelanon.sensors.frame import INFERRED
 from skelanon.sensors.lift import KINECT_V1, lift, measured, states
 from skelanon.sensors.recording import MAX_FRAMES, Recording
 
-from .matlab import looks_like, read_matrix
+from .matlab import read_matrix
 
 VARIABLE: Final = "d_skel"
 _JOINTS: Final = 20
@@ -38,6 +38,3 @@ def parse(data: bytes) -> Recording:
     joints = lift(values.transpose(2, 0, 1), KINECT_V1)  # (T, 25, 3)
     tracking = states(joints, measured(KINECT_V1), filled=INFERRED)
     return Recording(joints, tracking, (0,) * len(joints), tuple(range(len(joints) + 1)))
-
-
-__all__ = ["VARIABLE", "looks_like", "parse"]

@@ -44,6 +44,7 @@ class McapFile:
             self._file.flush()
         except OSError:
             self.abandon()
+            path.unlink()
             raise
 
     @property

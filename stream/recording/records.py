@@ -20,6 +20,7 @@ MAX_RECORD_BYTES: Final = 8 << 20
 MAX_CHANNELS: Final = 4096
 MAX_TOPIC_BYTES: Final = 128
 
+_PIECE_BYTES: Final = 1 << 16
 _HEAD: Final = struct.Struct("<BQ")
 _MESSAGE: Final = struct.Struct("<HIQQ")
 _CHUNK: Final = struct.Struct("<QQQI")
@@ -174,7 +175,11 @@ def _from_zstd(packed: bytes, most: int) -> bytes:
 
     try:
         with zstandard.ZstdDecompressor(max_window_size=MAX_RECORD_BYTES).stream_reader(packed) as reader:
-            return bytes(reader.read(most))
+            pieces = bytearray()
+            # In pieces: a buffer for all that a chunk may pretend to hold costs more than most chunks.
+            while len(pieces) < most and (piece := reader.read(min(_PIECE_BYTES, most - len(pieces)))):
+                pieces += piece
+            return bytes(pieces)
     except zstandard.ZstdError as error:
         raise _SpoiltError("compressed data that is damaged") from error
 
