@@ -182,7 +182,7 @@ def test_a_full_disk_ends_the_recorder_and_nothing_else(
         assert subscriber.read(20_000) is not None
         done = skelanon(
             "record", ipc, "--out", path, "--seconds", 50,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)),
         )  # fmt: skip
         then = publishing.frames
         while (frame := subscriber.read(20_000)) is not None and frame.sequence < then + 20:
@@ -193,7 +193,7 @@ def test_a_full_disk_ends_the_recorder_and_nothing_else(
     assert re.fullmatch(
         r"error: cannot record into \S+a\.mcap: File too large; what was recorded before is kept\n", done.stderr
     ), done.stderr
-    assert path.stat().st_size == 10_000
+    assert path.stat().st_size == 60_000
     assert len(list(Recording(path, on_event=_fail))) > 10
 
 

@@ -25,7 +25,7 @@ class McapFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            from mcap.writer import Writer
+            from mcap.writer import CompressionType, Writer
         except ImportError as error:
             raise RecordError("recording needs the package `mcap`: pip install 'skelanon[record]'") from error
         self.path = path
@@ -37,7 +37,8 @@ class McapFile:
         """Monotonic time of the first message of the open chunk."""
         self._file = path.open("xb")
         self._disk = _Disk(os.dup(self._file.fileno()))
-        self._writer = Writer(self._file)
+        # Not compressed: it would save a quarter, and readers could not tell very empty frames from a bomb.
+        self._writer = Writer(self._file, compression=CompressionType.NONE)
         try:
             self._writer.start(PROFILE, f"skelanon {metadata.version('skelanon')}")
             self._writer.add_metadata(PROFILE, {"format": str(FORMAT), "wire": str(VERSION)})

@@ -17,6 +17,8 @@ from .errors import RecordError
 MAGIC: Final = b"\x89MCAP0\r\n"
 MAX_RECORD_BYTES: Final = 8 << 20
 """Of a record, and of a chunk unpacked. A Recorder's have some 100 kB, other tools' up to 4 MB."""
+MAX_RATIO: Final = 256
+"""Of a chunk unpacked to it packed, beyond the first 16 KiB: skeletons have 1.3, and a bomb's cost is time, too."""
 MAX_CHANNELS: Final = 4096
 MAX_TOPIC_BYTES: Final = 128
 
@@ -108,6 +110,8 @@ class RecordFile:
                 if len(chunk) - at < _HEAD.size:
                     raise _SpoiltError("a record that is cut off")
                 inner, length = _HEAD.unpack_from(chunk, at)
+                if inner == 0:
+                    raise _SpoiltError("no record")
                 at += _HEAD.size + length
                 if at > len(chunk):
                     raise _SpoiltError("a record longer than its chunk")
@@ -148,7 +152,8 @@ def _chunk(content: bytes) -> bytes:
     _, _, size, crc = _CHUNK.unpack_from(content)
     compression, at = _text(content, _CHUNK.size)
     packed = content[at + 8 :]
-    if size > MAX_RECORD_BYTES or len(packed) != int.from_bytes(content[at : at + 8], "little"):
+    most = min(MAX_RECORD_BYTES, (16 << 10) + MAX_RATIO * len(packed))
+    if size > most or len(packed) != int.from_bytes(content[at : at + 8], "little"):
         raise _SpoiltError("a chunk of another size than it says")
     data = _decompress(compression, packed, size)
     if len(data) != size or crc not in (0, zlib.crc32(data)):
