@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from .errors import RunnerError
+from .whole_file import write_whole
 
 
 def cache_folder(setting: str | None) -> Path:
@@ -20,16 +21,12 @@ def cache_folder(setting: str | None) -> Path:
     return folder
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target and move into place. Raises RunnerError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def keep(path: Path, content: bytes) -> None:
+    """Write a file of the cache, as a whole. Raises RunnerError."""
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        write_whole(path, content)
     except OSError as error:
         raise RunnerError(f"`model.cache`: cannot write {path.name}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _user_cache() -> Path:

@@ -18,7 +18,7 @@ from skelanon.configs.schema import ModelSettings, RunnerName
 
 from .availability import Availability, available_runners
 from .bundle import Bundle
-from .cache import cache_folder, write_whole
+from .cache import cache_folder, keep
 from .candidates import make_runner, starts_soon
 from .errors import BundleError, RunnerError
 from .gpu import gpu_name
@@ -65,7 +65,7 @@ def choose_runner(bundle: Bundle, settings: ModelSettings, load: Load, make: Mak
         known[key] = _best(measured)
         kept = dict(list(known.items())[-REMEMBERED:])
         with suppress(RunnerError):  # a cache that cannot be written is no reason not to start
-            write_whole(path, msgspec.json.encode(kept))
+            keep(path, msgspec.json.encode(kept))
     choice = known[key]
     compared = ", ".join(f"{name} {p99_us:.0f} us" for name, p99_us in choice.p99_us.items())
     log.info("`model.runner: auto`: %s, by its p99 of a call of %d samples: %s", choice.runner, load.samples, compared)

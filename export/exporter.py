@@ -15,6 +15,7 @@ from .graph import OPSET, to_onnx
 from .manifest import Manifest
 from .parity import check_parity
 from .samples import Samples
+from .whole_file import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -42,22 +43,13 @@ def export_bundle(
     model = seal(to_onnx(module, manifest, samples.tracks(2).inputs(manifest, 0)), manifest)
     bundle = Bundle(manifest, hashlib.sha256(model).hexdigest(), model)
     check_parity(module if reference is None else reference.eval(), bundle, samples, extremes)
-    _write(Path(path), model)
+    try:
+        write_whole(Path(path), model)
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle: {error.strerror}") from error
     return bundle
 
 
 def _toolchain() -> dict[str, Any]:
     versions = {name: version(name).partition("+")[0] for name in ("torch", "onnx", "onnxscript", "onnx-ir")}
     return {"packages": versions, "opset": OPSET}
-
-
-def _write(path: Path, model: bytes) -> None:
-    """Write beside the target and move into place, so that no reader ever sees half a bundle."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(model)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise BundleError(f"cannot write the bundle: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

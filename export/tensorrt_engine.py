@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from .bundle import Bundle
-from .cache import write_whole
+from .cache import keep
 from .errors import RunnerError
 from .gpu import gpu_name
 from .resident import resident_model, shape_ranges
@@ -75,7 +75,7 @@ def load_engine(bundle: Bundle, buckets: Sequence[int], cache: Path, *, tf32: bo
         if plan is not None:
             log.warning("TensorRT refuses the cached engine: building it anew, for seconds to minutes")
         plan = _build(trt, bundle, buckets, cache, tf32=tf32)
-        write_whole(path, MAGIC + msgspec.json.encode(_Header(key, hashlib.sha256(plan).hexdigest())) + b"\n" + plan)
+        keep(path, MAGIC + msgspec.json.encode(_Header(key, hashlib.sha256(plan).hexdigest())) + b"\n" + plan)
         engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise RunnerError("TensorRT refuses the engine that it has just built: is another process using the GPU up?")
@@ -141,7 +141,7 @@ def _build(trt: Any, bundle: Bundle, buckets: Sequence[int], cache: Path, *, tf3
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise RunnerError("TensorRT cannot build an engine for the bundle's graph; set `model.runner` to another one")
-    write_whole(timings, bytes(config.get_timing_cache().serialize()))
+    keep(timings, bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
 
 

@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(make_run: MakeRun) -> No
     assert f"error: cannot write {run.out}/checkpoint.pt: " in done.stderr
     assert "what was saved before is whole: make room and run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not list(Path(run.out).glob("*.partial"))
+    assert not [path for path in Path(run.out).iterdir() if path.name.startswith(".") or path.suffix == ".partial"]
     found = RunFolder(run.out).load()
     assert found is not None
     assert found.epoch == 1

@@ -7,7 +7,6 @@ metrics.jsonl     one line for each epoch
 tensorboard/      the same for TensorBoard
 """
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from skelanon.configs import ConfigError
 from skelanon.configs.training import Label, TrainingRun
 from skelanon.configs.training_loader import load_training_run, resolved_yaml
+from skelanon.export.whole_file import write_whole
 
 from .errors import CheckpointError, TrainingError
 
@@ -153,15 +153,8 @@ def load_state(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> 
 
 def write_atomically(file: Path, content: bytes) -> None:
     """Write a file so that it is either whole or as it was. Raises CheckpointError."""
-    partial = file.with_name(f"{file.name}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, file)
+        write_whole(file, content)
     except OSError as error:
-        with contextlib.suppress(OSError):  # the folder itself may be missing, or a file
-            partial.unlink()
         raise CheckpointError(f"cannot write {file}: {error.strerror}") from error
