@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from skelanon.configs.schema import AzureKinectSettings
 from skelanon.sensors.azure_kinect import AzureKinect
 from skelanon.sensors.azure_kinect.bindings import CameraError, load
 from skelanon.sensors.azure_kinect.child import LONGEST_GAP_S, Pace
-from skelanon.sensors.azure_kinect.memory import resident_bytes
 from skelanon.sensors.azure_kinect.problems import MESSAGES, Problem
 from skelanon.sensors.azure_kinect.records import BODY, Kind, Record, RecordError, pack, read_record
 from skelanon.sensors.errors import SensorError
@@ -143,11 +143,15 @@ def test_a_recording_is_played_at_its_own_pace() -> None:
     assert slept == [0.033, 0.033, 0.004, 0.2, 0.033]
 
 
-def test_this_process_holds_memory() -> None:
-    before = resident_bytes()
-    held = np.ones(64 << 20, np.uint8)
-    assert resident_bytes() - before > 48 << 20
-    assert held[-1] == 1
+def test_a_process_holds_memory() -> None:
+    """In a new process: an old one may have room for it already."""
+    code = (
+        "from skelanon.sensors.azure_kinect.memory import resident_bytes\n"
+        "before, held = resident_bytes(), bytearray(b'1') * (64 << 20)\n"
+        "print(resident_bytes() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert 60 << 20 < int(done.stdout) < 80 << 20
 
 
 @pytest.mark.parametrize(
