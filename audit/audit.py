@@ -12,7 +12,6 @@ from .analysis import Analysis
 from .estimate import estimate_s
 from .jobs import Cache, Work, run_jobs
 from .plan import RAW, plan
-from .published import Published
 from .publishing import drawn_at_random, release, release_key
 from .results import Audit
 from .shape import shape
@@ -38,19 +37,19 @@ class Auditor:
         self._cache = Cache(Path(cache))
         draws = {name: self._keys(name) for name in dict.fromkeys((RAW, *releases))}
         self._plan = plan(settings, self._dataset, draws)
-        self._published = {name: self._publish(name, keys)[0] for name, keys in draws.items()}
+        for name, keys in draws.items():
+            self._publish(name, keys)
+        self._published = {name: self._cache.published(keys[0]) for name, keys in draws.items()}
 
     def _keys(self, name: str) -> tuple[str, ...]:
         key = release_key(name, self._dataset)
         draws = self._settings.attackers.draws if drawn_at_random(name) else 1
         return key, *(f"{key}-{draw}" for draw in range(1, draws))
 
-    def _publish(self, name: str, keys: tuple[str, ...]) -> list[Published]:
+    def _publish(self, name: str, keys: tuple[str, ...]) -> None:
         say = partial(self._report, f"publishing {name}")
-        return [
-            self._cache.published(key, partial(release, name, self._dataset, draw, say))
-            for draw, key in enumerate(keys)
-        ]
+        for draw, key in enumerate(keys):
+            self._cache.publish(key, partial(release, name, self._dataset, draw, say))
 
     def waiting(self) -> list[Work]:
         """What is not finished."""

@@ -99,13 +99,16 @@ class Cache:
         for name in ("published", "scores", "weights", "findings"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def published(self, key: str, publish: Callable[[], Published]) -> Published:
-        """A release, kept for the processes that attack it; published now if it is not there yet."""
+    def publish(self, key: str, release: Callable[[], Published]) -> None:
+        """Keep a release for the processes that attack it; it is made now if it is not there yet."""
         file = self._published_file(key)
         if not file.exists():
             with whole(file) as partial:
-                publish().save(partial)
-        return Published.load(file)
+                release().save(partial)
+
+    def published(self, key: str) -> Published:
+        """A release that is kept."""
+        return Published.load(self._published_file(key))
 
     def _published_file(self, key: str) -> Path:
         return self.folder / "published" / f"{key}.npz"

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,7 +24,7 @@ def sweep(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of all runs.")
     ] = None,
-    axes: Annotated[str, typer.Option(help="Axes of what is published: normalised, or camera.")] = "normalised",
+    axes: Annotated[Literal["camera", "normalised"], typer.Option(help="Axes of what is published.")] = "normalised",
     profile: Annotated[str, typer.Option(help="How hard attackers try: quick, or full.")] = "quick",
     audit_config: Annotated[Path | None, typer.Option(help="YAML file of what is to be told.")] = None,
     audit_overrides: Annotated[
@@ -36,8 +36,6 @@ def sweep(
 
     Stopped at any point, the same command goes on there. The report's trade-off plot is the curve.
     """
-    if axes not in ("normalised", "camera"):
-        raise typer.BadParameter(f"--axes {axes}: take normalised or camera")
     runs = _runs(config, values, overrides or [], out)
     with needing_train():
         from skelanon.train.build import build_trained
@@ -47,7 +45,7 @@ def sweep(
         bundle = out / "bundles" / f"{name}.onnx"
         if not bundle.exists():
             bundle.parent.mkdir(parents=True, exist_ok=True)
-            build_trained(run.out, bundle, "camera" if axes == "camera" else "normalised")
+            build_trained(run.out, bundle, axes)
         bundles.append(str(bundle))
     data = Path(next(iter(runs.values())).data.folder)
     run_audit(data, [*bundles, *(releases or [])], out, profile, audit_config, audit_overrides or [], workers)

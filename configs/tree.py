@@ -21,8 +21,8 @@ T = TypeVar("T")
 UNNAMED: Final = "the configuration"
 """The source of settings whose file no message names."""
 
-_SILENT_KEYS: Final = {"path"}
-"""Keys whose values no message shows: the name of a recording may name a person."""
+_SILENT_KEYS: Final = {"path", "file", "serial"}
+"""Keys whose values no message shows: the name of a recording may name a person, a serial number a place."""
 _PLAIN: Final = re.compile(r"[A-Za-z_ ]{0,20}|[a-z0-9_-]{1,64}|[-+.0-9]{1,16}")
 """What stands in the wrong place and is yet no path and no name of a recording."""
 _EXPONENT: Final = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")

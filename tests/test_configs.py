@@ -257,3 +257,13 @@ def test_live_and_fast_sensors_do_not_share_a_node() -> None:
     sensors = {"a": {"kind": "synthetic"}, "b": {"kind": "synthetic", "fast": True}}
     with pytest.raises(ConfigError, match="give each kind its own node"):
         check({"sensors": sensors}, "test")
+
+
+@pytest.mark.parametrize("value", ["123451212", "000123451212", "1" * 65])
+@pytest.mark.parametrize("key", ["serial", "file"])
+def test_no_message_shows_a_serial_number_or_a_cameras_recording(key: str, value: str, config: Path) -> None:
+    """Without quotes YAML takes it for a number, one with zeros before it for an octal."""
+    config.write_text(f"sensors: {{cam: {{kind: azure_kinect, {key}: {value}}}}}\n")
+    with pytest.raises(ConfigError, match=rf"`sensors.cam.{key}`: input should be a valid string") as caught:
+        load_settings(config)
+    assert not re.search(r"\d{4}", str(caught.value).replace(str(config), ""))
