@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .exits import Exit
 from .extras import needing_train
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def audit(
 ) -> None:
     """Publish a data set, and let attackers who learn from what was published tell who is who. Raw is always attacked.
 
-    Exit codes: 0 the audit stands, 1 its attackers were too weak to say anything, 2 wrong usage.
+    Exit codes: 0 the audit stands, 3 its attackers were too weak to say anything, 2 wrong usage.
     """
     run_audit(data, releases or ["template"], out, profile, config, overrides or [], workers, stamp)
 
@@ -48,7 +49,7 @@ def run_audit(
     workers: int | None,
     stamp: bool = False,
 ) -> None:
-    """Audit, write the report, say what was found. Raises typer.Exit with code 1 where attackers were too weak."""
+    """Audit, write the report, say what was found. Raises typer.Exit with code 3 where attackers were too weak."""
     from skelanon.configs.auditing_loader import load_audit_settings
 
     with needing_train():
@@ -64,13 +65,15 @@ def run_audit(
         waiting = len(auditor.waiting())
         if waiting:
             minutes = auditor.seconds() / processes / 60
-            display.say(f"{waiting} attacks to do, about {minutes:.0f} minutes on {processes} cores; Ctrl-C loses none")
+            display.say(
+                f"{waiting} attacks to do, about {minutes:.0f} min on {processes} cores; Ctrl-C keeps what is done"
+            )
         found = auditor.run(processes)
     page = write_report(found, out)
     typer.echo(as_text(found))
     typer.echo(f"{page}")
     if found.failed:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.NO)
     for path in audits.stamp(found, dataset, out / "bundles") if stamp else ():
         typer.echo(f"{path}")
 

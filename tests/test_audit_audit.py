@@ -1,5 +1,11 @@
 """A whole audit of made-up persons, of whom it is known what gives them away."""
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -243,3 +249,62 @@ def test_hidden_messages_are_caught_by_the_name_of_their_channel(
         assert caught - usual == {channel}
         (loud,) = (one for one in found.channels if one.release == file and one.name == channel)
         assert loud.score > 0.9
+
+
+_SLEEPERS = """
+import sys, time
+from pathlib import Path
+from skelanon.audit.jobs import Cache, run_jobs
+
+class Sleeper:
+    def __init__(self, name):
+        self.name = name
+
+    def finished(self, cache):
+        return (cache.folder / self.name).exists()
+
+    def run(self, cache):
+        if self.name != "finished":
+            (cache.folder / f"{self.name} begun").touch()
+            time.sleep(600)
+        (cache.folder / self.name).touch()
+
+if __name__ == "__main__":
+    run_jobs([Sleeper(name) for name in ("finished", "long", "longer", "longest")], Cache(Path(sys.argv[1])), 2)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C as a terminal of Unix sends it")
+def test_ctrl_c_does_not_wait_for_attackers_that_learn_for_hours(tmp_path: Path) -> None:
+    script, folder = tmp_path / "sleepers.py", tmp_path / "cache"
+    script.write_text(_SLEEPERS)
+    process = subprocess.Popen([sys.executable, str(script), str(folder)], start_new_session=True, stderr=-1, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not ((folder / "long begun").exists() and (folder / "longer begun").exists()):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode in (1, -signal.SIGINT)
+    assert "KeyboardInterrupt" in errors
+    assert (folder / "finished").exists()
+    assert not (folder / "longest begun").exists()
+
+
+def test_the_time_is_estimated_from_few_clips(styles_differ: SkeletonDataset, tmp_path: Path) -> None:
+    """It grows with what is to be done, and takes but a part of it."""
+    one = {"families": ["tcn"], "seeds": [0], "patience": 8}
+    auditor = Auditor(settings(styles_differ, attackers=one), ["template"], tmp_path)
+    started = time.perf_counter()
+    estimated = auditor.seconds()
+    took = time.perf_counter() - started
+    assert took < estimated
+    started = time.perf_counter()
+    auditor.run(1)
+    assert 0.1 < (time.perf_counter() - started) / estimated < 10
+    assert auditor.seconds() == 0

@@ -15,12 +15,16 @@ from typing import Any
 def worker_pool(workers: int, prepare: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
     """A pool in which `prepare(*arguments)` runs once in each process.
 
-    Ctrl-C is the parent's business: work that was begun is finished, the rest is given up.
+    Ctrl-C is the parent's business, which gives up what is not finished.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start, (prepare, arguments)) as pool:
         try:
             yield pool
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -116,8 +116,7 @@ class NetworkAttacker(Attacker):
     def _epoch(self, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer, length: int) -> None:
         """See `length` of the samples, drawn at random; of few, each several times."""
         self.network.train()
-        size = min(self._settings.batch_size, length)
-        rounds = -(-_LEAST_STEPS // (length // size))
+        size, rounds = _steps(length, self._settings.batch_size)
         order = torch.cat([torch.randperm(len(x), generator=self._random)[:length] for _ in range(rounds)])
         for batch in order[: len(order) // size * size].reshape(-1, size):
             spans, repeats = self._spans(x[batch])
@@ -163,6 +162,17 @@ class NetworkAttacker(Attacker):
 
     def _state(self) -> dict[str, Tensor]:
         return copy.deepcopy(self.network.state_dict())
+
+
+def clips_in_an_epoch(clips: int, batch_size: int) -> int:
+    """Clips that an epoch takes: all, or of few each several times."""
+    return clips * _steps(clips, batch_size)[1]
+
+
+def _steps(clips: int, batch_size: int) -> tuple[int, int]:
+    """Clips of a step, and how often an epoch sees each of all clips."""
+    size = min(batch_size, clips)
+    return size, -(-_LEAST_STEPS // (clips // size))
 
 
 def _better(score: tuple[float, float], best: tuple[float, float]) -> bool:
