@@ -30,12 +30,13 @@ build/base/.installed: dist/.built
 	build/base/bin/pip install $(PIP_FLAGS) --force-reinstall --no-deps dist/*.whl
 	touch $@
 
-# The environment of developers. pykinect_azure asks for OpenCV with windows, which needs libraries of a desktop.
+# The environment of developers. pykinect_azure asks for OpenCV with windows, which needs libraries of a desktop; comtypes
+# is for Windows, which the tests of pykinect2 stand in for.
 .venv/.installed: dist/.built
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[cpu,train,test]"
+	.venv/bin/pip install $(PIP_FLAGS) "$$(ls dist/*.whl)[cpu,train,test,view]"
 	.venv/bin/pip install $(PIP_FLAGS) opencv-python-headless
-	.venv/bin/pip install $(PIP_FLAGS) --no-deps pykinect_azure
+	.venv/bin/pip install $(PIP_FLAGS) --no-deps pykinect_azure pykinect2 comtypes
 	.venv/bin/pip install $(PIP_FLAGS) --force-reinstall --no-deps dist/*.whl
 	touch $@
 

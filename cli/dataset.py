@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from . import dataset_miniature, dataset_show
+from .exits import Exit
 from .extras import needing_train
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def import_(
             import_dataset(kind, folder, out, workers=workers, progress=_progress(stack))
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(Exit.INTERRUPTED) from None
     _summarise(out)
 
 

@@ -11,13 +11,14 @@ from skelanon.sensors.skeleton_writer import write_demo_recording
 from skelanon.stream.node import Node, create_node
 from skelanon.stream.subscriber import Subscriber
 
+from .exits import Exit
 from .watch import watch
 
 RECORDING_S = 20.0
 
 
 def show(seconds: float, endpoint: str) -> None:
-    """Publish and watch for so many seconds. Exit code 1 if no frame arrived."""
+    """Publish and watch for so many seconds. Exit code 3 if no frame arrived."""
     with tempfile.TemporaryDirectory(prefix="skelanon-demo-") as folder:
         recording = Path(folder) / "demo.skeleton"
         write_demo_recording(recording, seconds=RECORDING_S, persons=2, seed=1)
@@ -61,4 +62,4 @@ def show(seconds: float, endpoint: str) -> None:
     if failures:
         raise failures[0]
     typer.echo(f"{frames} anonymous frames arrived; no raw joint left the node.")
-    raise typer.Exit(0 if frames else 1)
+    raise typer.Exit(Exit.OK if frames else Exit.NO)

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from .exits import Exit
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -19,7 +21,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Say what this machine can do, and what to install for the rest. Exit code 0 if a node can run, else 1."""
+    """Say what this machine can do, and what to install for the rest. Exit code 0 if a node can run, else 3."""
     from .checks.plan import examine
 
     lines = list(examine(config))
@@ -41,7 +43,7 @@ def doctor(
             console.print(f"{verdict} cannot run here: {fatal} {'lines' if fatal > 1 else 'line'} in red", style="red")
         else:
             console.print(f"{verdict} can run here", style="green")
-    raise typer.Exit(1 if fatal else 0)
+    raise typer.Exit(Exit.NO if fatal else Exit.OK)
 
 
 def _table(lines: "list[Line]") -> "Table":

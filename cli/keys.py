@@ -19,7 +19,7 @@ def new(
     folder: Annotated[Path, typer.Option(help="Folder for the two files.")] = Path("keys"),
 ) -> None:
     """Make a key pair: NAME.key to give away, NAME.key_secret to keep."""
-    from skelanon.stream.curve import create_keys
+    from skelanon.sensors.keys import create_keys
 
     public, secret = create_keys(folder, name)
     typer.echo(f"{public}  public: a node keeps those of its clients in one folder; clients need the node's")

@@ -1,15 +1,32 @@
 """The front door: `skelanon COMMAND`. Each command imports what it needs when it is called."""
 
-import logging
 import os
 import sys
 import threading
-import traceback
 
 import typer
 
-from . import audit, bench, dataset, doctor, evaluate, figure, keys, offline, record, run, sweep, train, watch
+from . import (
+    audit,
+    bench,
+    capture,
+    dataset,
+    doctor,
+    evaluate,
+    figure,
+    keys,
+    logs,
+    offline,
+    record,
+    run,
+    status,
+    sweep,
+    train,
+    view,
+    watch,
+)
 from .bench import inference, training
+from .exits import Exit, code_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +38,10 @@ for name, command, panel in (
     ("demo", run.demo, "Stream"),
     ("run", run.run, "Stream"),
     ("replay", run.replay, "Stream"),
+    ("capture", capture.capture, "Stream"),
     ("subscribe", watch.subscribe, "Stream"),
+    ("status", status.status, "Stream"),
+    ("view", view.view, "Stream"),
     ("record", record.record, "Stream"),
     ("play", record.play, "Stream"),
     ("convert", record.convert, "Stream"),
@@ -43,18 +63,18 @@ app.add_typer(figure.app, name="figure", rich_help_panel="Offline")
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 failed while running, 2 wrong usage, settings or bundle."""
+    """Run the command line. Its exit codes are those of `Exit`."""
     _forbid_core_dumps()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    logs.start()
     threading.excepthook = _end_with_thread
     try:
         app()
     except Exception as error:  # noqa: BLE001 - not left to Python, nor to typer's hook, which show its words
         if _is_ours(error):
-            sys.stderr.write(f"error: {error}\n")
-            sys.exit(2)
+            logs.last_words(f"error: {error}")
+            sys.exit(code_of(error))
         _report_crash(error)
-        sys.exit(1)
+        sys.exit(Exit.INTERNAL)
 
 
 def _forbid_core_dumps() -> None:
@@ -72,18 +92,14 @@ def _is_ours(error: Exception) -> bool:
 
 def _report_crash(error: BaseException | None) -> None:
     """Say where and what, but not in the error's own words: another library's might hold a joint or a name."""
-    places = ""
-    while error is not None:
-        places = f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}\n{places}"
-        error = error.__cause__
-    sys.stderr.write(f"skelanon has failed; please report this:\n{places}")
+    logs.last_words(f"skelanon has failed; please report this:\n{logs.places(error)}")
 
 
 def _end_with_thread(failed: threading.ExceptHookArgs) -> None:
     """End the process when a thread fails: half a node would look like a whole one."""
     _report_crash(failed.exc_value)
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(Exit.INTERNAL)
 
 
 if __name__ == "__main__":

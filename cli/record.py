@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .exits import Exit
 from .run import DEFAULT_ENDPOINT, Endpoint
 from .watch import REFRESH_S, end_without_frames, open_subscriber
 
@@ -57,11 +58,11 @@ def record(
 ) -> None:
     """Write what a node publishes, anonymous as it is, into MCAP files. Ends with Ctrl-C.
 
-    Exit code 1 where the disk is full or fails, or no frame came. A recorder that is killed loses a second at most.
+    Exit codes: 4 the disk is full or fails, 3 no frame came. A recorder that is killed loses a second at most.
     """
     from skelanon.stream.recording import Recorder, RecordError
 
-    with _asked_to_end() as asked:
+    with asked_to_end() as asked:
         try:
             recorder = Recorder(out, max_minutes=max_minutes)
             with recorder, open_subscriber(endpoint, streams, key, node_key, recorder.write) as subscriber:
@@ -70,7 +71,7 @@ def record(
             if not isinstance(error.__cause__, OSError):  # wrong use
                 raise
             typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from error
+            raise typer.Exit(Exit.UNAVAILABLE) from error
     if not recorder.frames:
         end_without_frames(endpoint)
     typer.echo(_progress(subscriber, recorder))
@@ -85,7 +86,7 @@ def _record(
 ) -> None:
     """Until time or count is up, or somebody asks for the end."""
     started = time.monotonic()
-    with _shown() as show:
+    with shown() as show:
         while not asked() and (seconds is None or time.monotonic() - started < seconds):
             subscriber.read(POLL_MS)
             recorder.flush()
@@ -121,7 +122,7 @@ def play(
         Player(
             recording, endpoint, rate=rate, fast=fast, loop=loop, timestamps=timestamps.value, wait_for=waits
         ) as player,
-        _asked_to_end(player.stop),
+        asked_to_end(player.stop),
     ):
         log.info("publishing at %s: %s", player.endpoint, ", ".join(player.streams))
         player.run()
@@ -163,7 +164,7 @@ def _tell_damage(recording: "Recording") -> None:
 
 
 @contextmanager
-def _asked_to_end(then: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+def asked_to_end(then: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
     """Whether SIGINT or SIGTERM has come, and not as an exception, which could come anywhere; `then` is called."""
     asked = False
 
@@ -181,7 +182,7 @@ def _asked_to_end(then: Callable[[], None] = lambda: None) -> Iterator[Callable[
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[Callable[[], str]], None]]:
+def shown() -> Iterator[Callable[[Callable[[], str]], None]]:
     """Shows a line of progress: on a terminal in place, else in the log now and then."""
     from rich.console import Console
     from rich.live import Live

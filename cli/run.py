@@ -1,12 +1,18 @@
 """`skelanon run`, `replay` and `demo`: the node."""
 
 import logging
+import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from . import logs
+from .exits import Exit
 
 if TYPE_CHECKING:
     from skelanon.configs import NodeSettings
@@ -31,7 +37,8 @@ def run(
 
     _refuse_surplus(more, "one configuration; settings follow `--set`")
 
-    _run(load_settings(config, overrides or []))
+    load = partial(load_settings, config, overrides or [])
+    _run(load(), load)
 
 
 def replay(
@@ -91,24 +98,32 @@ def _settings(sensors: dict[str, Any], model: str, endpoint: str, waits: int, ch
     return settings
 
 
-def _run(settings: "NodeSettings") -> None:
+def _run(settings: "NodeSettings", load: "Callable[[], NodeSettings] | None" = None) -> None:
+    """Run a node until it is stopped. load: reads its settings anew, where they came from a file."""
     from skelanon.stream.node import create_node
+    from skelanon.stream.operations import Notifier, Operations, Reloader
 
+    logs.apply(settings.log)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.OK))  # a container's first process would not notice it
+    notifier = Notifier.from_environment(os.environ, os.getpid())
     _check_recordings(settings)
     node = create_node(settings)
     if settings.publish.wait_for_subscribers:
         log.info("waiting for %d subscriptions", settings.publish.wait_for_subscribers)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: node.stop())
-    with node:
-        node.run()
+    reloader = Reloader(node, settings, load, logs.apply, notifier) if load is not None else None
+    if reloader is not None and hasattr(signal, "SIGHUP"):  # Windows has none
+        signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
+    with node, Operations(node, settings.metrics, notifier=notifier, reloader=reloader) as operations:
+        node.run(operations.attend)
         asked = node.stopped
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # it ends already; Python's own end would let a signal kill it
     faults = sum(counters.faults for counters in node.counters)
     if faults and not asked:
-        sys.stderr.write(f"error: {faults} faults; the lines above say which\n")
-        sys.exit(1)
+        logs.last_words(f"error: {faults} faults; the lines above say which")
+        sys.exit(Exit.NO)
 
 
 def _check_recordings(settings: "NodeSettings") -> None:

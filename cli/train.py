@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .exits import Exit
 from .extras import needing_train
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def train_shown(run: "TrainingRun") -> None:
     except (CheckpointError, DataError, TrainingError) as error:
         if _is_first_process():
             raise
-        raise typer.Exit(2) from error  # the first process says why
+        raise typer.Exit(Exit.USAGE) from error  # the first process says why
     if _is_first_process():
         last = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items())
         typer.echo(f"{run.out}: {last}")

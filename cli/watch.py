@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from .exits import Exit
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from skelanon.stream.received import Message, ReceivedFrame
+    from skelanon.stream.received import Event, Message, ReceivedFrame
     from skelanon.stream.subscriber import Subscriber
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7400"
@@ -26,7 +28,7 @@ def subscribe(
     key: Annotated[Path | None, typer.Option(help="CURVE: your `.key_secret` file.")] = None,
     node_key: Annotated[Path | None, typer.Option(help="CURVE: the node's `.key` file.")] = None,
 ) -> None:
-    """Watch streams arrive: rates, gaps, latency. Ends with Ctrl-C; exit code 1 if no frame came."""
+    """Watch streams arrive: rates, gaps, latency. Ends with Ctrl-C; exit code 3 if no frame came."""
     with open_subscriber(endpoint, streams, key, node_key) as subscriber:
         frames = watch(subscriber, seconds=seconds, count=count)
     if not frames:
@@ -39,16 +41,19 @@ def open_subscriber(
     key: Path | None,
     node_key: Path | None,
     on_message: "Callable[[Message, bytes, int], None] | None" = None,
+    *,
+    frames: bool = True,
+    on_event: "Callable[[Event], None] | None" = None,
 ) -> "Subscriber":
     """The Subscriber that a command's options ask for."""
-    from skelanon.stream.curve import load_client_keys
+    from skelanon.sensors.keys import load_client_keys
     from skelanon.stream.subscriber import Subscriber
 
     if (key is None) != (node_key is None):
         raise typer.BadParameter("--key and --node-key go together")
     curve = load_client_keys(key, node_key) if key is not None and node_key is not None else None
     try:
-        return Subscriber(endpoint, streams, curve=curve, on_message=on_message)
+        return Subscriber(endpoint, streams, curve=curve, on_message=on_message, frames=frames, on_event=on_event)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -56,7 +61,7 @@ def open_subscriber(
 def end_without_frames(endpoint: str) -> NoReturn:
     """End the command because nothing came."""
     typer.echo(f"no frame came from {endpoint}: is a node there, and does it know your key?", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(Exit.NO)
 
 
 def watch(subscriber: "Subscriber", *, seconds: float | None = None, count: int | None = None) -> int:

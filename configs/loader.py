@@ -7,11 +7,14 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from .capture import CaptureSettings
 from .schema import NodeSettings
-from .tree import UNNAMED, Choice, checked, override, read
+from .tree import UNNAMED, Choice, Tree, checked, override, read
 
 _NODE: Final = TypeAdapter(NodeSettings)
 _SENSOR: Final = Choice("kind", ("synthetic", "replay"), place=("sensors", None))
+_CAPTURE: Final = TypeAdapter(CaptureSettings)
+_CAPTURED: Final = Choice("kind", ("synthetic", "replay"), place=("sensor",))
 
 
 def load_settings(path: str | Path, overrides: Iterable[str] = ()) -> NodeSettings:
@@ -20,6 +23,21 @@ def load_settings(path: str | Path, overrides: Iterable[str] = ()) -> NodeSettin
     overrides: `key.to.setting=value` with YAML values, applied in order.
     Raises ConfigError.
     """
+    return check(*_read(path, overrides))
+
+
+def load_capture(path: str | Path, overrides: Iterable[str] = ()) -> CaptureSettings:
+    """Read the settings of `skelanon capture`, as `load_settings` reads a node's. Raises ConfigError."""
+    return checked(_CAPTURE, _CAPTURED, *_read(path, overrides))
+
+
+def check(tree: object, source: str) -> NodeSettings:
+    """Turn a tree of plain values into settings. Raises ConfigError, all faults in one message."""
+    return checked(_NODE, _SENSOR, tree, source)
+
+
+def _read(path: str | Path, overrides: Iterable[str]) -> tuple[Tree, str]:
+    """The tree of a file, and what messages call the file."""
     file = Path(path)
     source = str(path) if file.suffix in (".yaml", ".yml") else UNNAMED  # it might be a recording
     if not file.exists() and file.name == str(path):
@@ -27,9 +45,4 @@ def load_settings(path: str | Path, overrides: Iterable[str] = ()) -> NodeSettin
         file = shipped if shipped.exists() else file
     tree = read(file, source)
     override(tree, overrides)
-    return check(tree, source)
-
-
-def check(tree: object, source: str) -> NodeSettings:
-    """Turn a tree of plain values into settings. Raises ConfigError, all faults in one message."""
-    return checked(_NODE, _SENSOR, tree, source)
+    return tree, source

@@ -1,5 +1,7 @@
 """Every setting of a node, checked when it is loaded. A docstring line per field; nothing is changed silently."""
 
+import re
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
@@ -49,7 +51,20 @@ class ReplaySettings(Settings):
     """`now`: the time of handing over; `original`: the recording's own clock (or `rate_hz`), from 1970 on."""
 
 
-class AzureKinectSettings(Settings):
+class CameraSettings(Settings):
+    """What all cameras have in common whose software runs in a process of its own."""
+
+    start_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    """The camera must be ready within this time."""
+    frame_timeout_s: float = Field(default=5.0, gt=0, le=3600)
+    """So long without a frame of bodies, be it an empty one, is a fault."""
+    hang_timeout_s: float = Field(default=5.0, ge=1, le=3600)
+    """The camera's process is killed when it has given no sign of life for so long."""
+    memory_limit_mb: int = Field(default=4096, ge=1)
+    """The camera's process is replaced when it holds more memory than this, since body tracking leaks."""
+
+
+class AzureKinectSettings(CameraSettings):
     """An Azure Kinect, or an Orbbec Femto through its K4A wrapper; or a recording of one (`.mkv`)."""
 
     kind: Literal["azure_kinect"]
@@ -78,12 +93,6 @@ class AzureKinectSettings(Settings):
     """Folder whose libk4a, libk4arecord and libk4abt, where it has them, are used instead of the system's."""
     start_timeout_s: float = Field(default=60.0, gt=0, le=3600)
     """Camera and tracker must be ready within this time; `tensorrt` needs minutes when it starts for the first time."""
-    frame_timeout_s: float = Field(default=5.0, gt=0, le=3600)
-    """So long without a frame of bodies, be it an empty one, is a fault."""
-    hang_timeout_s: float = Field(default=5.0, ge=1, le=3600)
-    """The camera's process is killed when it has given no sign of life for so long."""
-    memory_limit_mb: int = Field(default=4096, ge=1)
-    """The camera's process is replaced when it holds more memory than this, since body tracking leaks."""
 
     @field_validator("rate_hz")
     @classmethod
@@ -100,7 +109,54 @@ class AzureKinectSettings(Settings):
         return fast
 
 
-SensorSettings = Annotated[SyntheticSettings | ReplaySettings | AzureKinectSettings, Field(discriminator="kind")]
+class KinectV2Settings(CameraSettings):
+    """A Kinect v2, which is Kinect for Xbox One, on Windows; its software knows but one for each machine."""
+
+    kind: Literal["kinect_v2"]
+    """Which kind of sensor it is."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second, the only rate it has."""
+        return 30.0
+
+    @property
+    def fast(self) -> bool:
+        """A camera has its own pace: the newest wins."""
+        return False
+
+
+class RemoteCurveSettings(Settings):
+    """CURVE encryption of a remote sensor: the node's own key pair, and the one sender that may connect."""
+
+    secret_key: str = Field(min_length=1)
+    """The node's `.key_secret` file, made by `skelanon keys new`."""
+    sender: str = Field(min_length=1)
+    """The sender's public `.key` file."""
+
+
+class RemoteSettings(Settings):
+    """A sensor elsewhere, whose frames `skelanon capture` sends, or another program that docs/remote.md describes."""
+
+    kind: Literal["remote"]
+    """Which kind of sensor it is."""
+    endpoint: str = "tcp://127.0.0.1:7401"
+    """ZeroMQ address to bind, one for each sender: tcp:// or ipc://. Any but loopback needs `curve`."""
+    curve: RemoteCurveSettings | None = None
+    """Encryption, and who may send; required when other machines can reach `endpoint`."""
+    rate_hz: float = Field(default=30.0, gt=0, le=1000)
+    """Frames per second that the sender's sensor usually makes."""
+    max_delay_s: float = Field(default=2.0, gt=0, le=3600)
+    """A frame that arrives so long after it was captured is dropped."""
+
+    @property
+    def fast(self) -> bool:
+        """What comes from a sender is live: the newest wins."""
+        return False
+
+
+LocalSensorSettings = SyntheticSettings | ReplaySettings | AzureKinectSettings | KinectV2Settings
+SensorSettings = Annotated[LocalSensorSettings | RemoteSettings, Field(discriminator="kind")]
 
 
 class ModelSettings(Settings):
@@ -162,6 +218,35 @@ class PublishSettings(Settings):
     """Start the sensors once so many subscriptions have arrived (for lossless replay)."""
 
 
+class MetricsSettings(Settings):
+    """The HTTP address that monitors ask: `/metrics` for Prometheus, `/health`, `/ready`."""
+
+    endpoint: str
+    """ADDRESS:PORT, the address a number or `localhost`. It is not encrypted, and shows when people are there."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _an_address(cls, endpoint: str) -> str:
+        host, _, port = endpoint.rpartition(":")
+        host = "127.0.0.1" if host == "localhost" else host
+        try:
+            IPv6Address(host[1:-1]) if host[:1] + host[-1:] == "[]" else IPv4Address(host)
+            if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+                raise ValueError("no port")
+        except ValueError:
+            raise ValueError("it must be ADDRESS:PORT, such as 127.0.0.1:9464 or [::1]:9464") from None
+        return f"{host}:{port}"
+
+
+class LogSettings(Settings):
+    """What the node writes to standard error."""
+
+    format: Literal["human", "json"] = "human"
+    """Lines for people, or one JSON object to a line."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least of what is written."""
+
+
 class NodeSettings(Settings):
     """A whole node: sensors in, anonymous skeletons out."""
 
@@ -171,6 +256,10 @@ class NodeSettings(Settings):
     """The anonymizer."""
     publish: PublishSettings = PublishSettings()
     """The way out."""
+    metrics: MetricsSettings | None = None
+    """Where monitors ask how the node is doing; nowhere where absent."""
+    log: LogSettings = LogSettings()
+    """What is logged, and how."""
 
     track_timeout_s: float = Field(default=1.0, gt=0, le=3600)
     """A body unseen for so long is forgotten: it gets a new id and a fresh model state when it comes back."""

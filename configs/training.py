@@ -63,9 +63,9 @@ class DataSettings(Settings):
     """Label column of what nobody must be able to tell."""
     frames: int = Field(default=300, ge=4)
     """T, the length of a clip."""
-    fit: Literal["repeat", "resample"] = "repeat"
+    fit: Literal["repeat", "resample", "pad"] = "repeat"
     """`repeat`: from the start again until the clip is full, as the paper does; `resample`: one frame from each of T
-    equal parts: the middle one in tests, in training another one each time."""
+    equal parts: the middle one in tests, in training another one each time; `pad`: as recorded, then nobody."""
     bodies: Literal[1, 2] = 1
     """P = M, bodies of a clip."""
     choice: Literal["appearance", "motion_energy"] = "appearance"
@@ -289,5 +289,89 @@ class EnsembleRun(_AnonymizerRun):
     """What is trained."""
 
 
-TrainingRun = Annotated[ClassifierRun | AutoEncoderRun | AdversarialRun | EnsembleRun, Field(discriminator="task")]
+class TokensSettings(Settings):
+    """The form of motion tokens."""
+
+    codes: int = Field(default=32, ge=2, le=4096)
+    """K: a window carries log2 K bits at most."""
+    stride: int = Field(default=2, ge=1, le=8)
+    """Every so many frames one is looked at."""
+    window: int = Field(default=4, ge=1, le=32)
+    """Frames that are looked at for each code. What is drawn is a window late."""
+    hidden: int = Field(default=96, ge=4, le=1024)
+    """What encoder and decoder remember, each."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Of what the encoder sees and knows, in training."""
+    smoothing: float = Field(default=0.4, gt=0, le=1)
+    """The share of the way to what is drawn that each of two low-pass filters goes in a frame."""
+
+
+class TokensObjective(Settings):
+    """CE(action) + alpha * privacy + reconstruction * MSE(directions) - usage * H(codes) + hint * CE(hinted action)."""
+
+    alpha: Weight
+    """Of privacy: the divergence of attackers' predictions from the prior, half the worst attacker's, half the mean."""
+    reconstruction: Weight = 3.0
+    """Of the mean squared difference between directions that are drawn and those that were seen a window before."""
+    usage: Weight = 0.1
+    """Of the entropy of how often codes are used."""
+    hint: Weight = 0.5
+    """Of a recognizer that sees what the encoder knows at the end of a clip: it finds what matters before codes do."""
+    warm_up_epochs: int = Field(default=30, ge=0)
+    """Epochs without alpha; over the next 20 it grows to its full weight."""
+
+
+class TokensAdversaries(Settings):
+    """Privacy classifiers of whole clips of codes, trained beside the anonymizer: recurrent, convolutional, linear."""
+
+    number: int = Field(default=3, ge=1)
+    """How many."""
+    steps: int = Field(default=2, ge=1)
+    """Of each, for one of the anonymizer."""
+    renewed_every: int = Field(default=15, ge=1)
+    """Epochs after which the next one forgets everything and starts anew."""
+    optimizer: OptimizerSettings
+    """Of each, and of the recognizer's."""
+
+
+class AugmentationSettings(Settings):
+    """How training clips differ from what was recorded."""
+
+    noise: float = Field(default=0.02, ge=0, le=1)
+    """Gaussian noise on directions; three times as much is fixed for a clip."""
+    pace: float = Field(default=0.2, ge=0, le=1)
+    """Clips go up to exp(pace) times faster or slower."""
+
+
+class TokensRun(_Run):
+    """Trains motion tokens, with a recognizer and with attackers who begin anew."""
+
+    task: Literal["tokens"]
+    """What is trained."""
+    tokens: TokensSettings = TokensSettings()
+    """Its form."""
+    objective: TokensObjective
+    """What is minimised."""
+    optimizer: OptimizerSettings
+    """Of the anonymizer and of the recognizer beside it."""
+    adversaries: TokensAdversaries
+    """Attackers."""
+    augmentation: AugmentationSettings = AugmentationSettings()
+    """Of training clips."""
+    gumbel: Weight = 0.3
+    """Scale of Gumbel noise when a code is chosen in training."""
+
+    @model_validator(mode="after")
+    def _sees_one_body_as_recorded(self) -> Self:
+        if self.data.fit != "pad" or self.data.bodies != 1:
+            raise ValueError("tokens are trained on clips as recorded, of one body: `data.fit: pad`, `data.bodies: 1`")
+        window = self.tokens.stride * self.tokens.window
+        if self.data.frames < 2 * window:
+            raise ValueError(f"`data.frames` is {self.data.frames}: two windows have {2 * window} frames")
+        return self
+
+
+TrainingRun = Annotated[
+    ClassifierRun | AutoEncoderRun | AdversarialRun | EnsembleRun | TokensRun, Field(discriminator="task")
+]
 """Any run."""

@@ -94,6 +94,11 @@ class DeviceRunner(RowRunner):
         """What it runs on, for people."""
         return self._device.name
 
+    @property
+    def runs_on(self) -> str:
+        """The same."""
+        return self.name
+
     def close(self) -> None:
         self._device.close()
 

@@ -43,6 +43,8 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of the network's weights and sums; inputs, outputs, state and normalisation are always float32."""
     parity_tolerance_m: Annotated[float, Meta(gt=0, le=0.01)]
     """Largest difference between torch and ONNX Runtime that the export let pass, metres."""
+    bits_per_frame: Annotated[float, Meta(gt=0)] | None = None
+    """The most that what is published carries for each frame, on average, whoever looks; null: no such bound."""
     provenance: dict[str, Any] = {}
     """How the model came about: config, data, seed, package versions."""
     data_licence: Annotated[str, Meta(max_length=200)] = "none: no training data"

@@ -69,6 +69,11 @@ class OnnxRuntimeCpu(HostRunner):
         self._buffers: dict[int, Buffers] = {}
         self._warm_up()
 
+    @property
+    def runs_on(self) -> str:
+        """The provider, as onnxruntime calls it."""
+        return "CPUExecutionProvider"
+
     def _call(self, joints: Floats, present: Floats, state: Floats, persona: Floats) -> tuple[Floats, Floats]:
         feed = {"joints": joints, "present": present, "state": state, "persona": persona}
         try:

@@ -88,6 +88,12 @@ class RecoveringRunner(Runner):
             self._attempts = 0
         return anonymous
 
+    @property
+    def runs_on(self) -> str:
+        """What it runs on now, for people."""
+        active = self._active
+        return active.runs_on if active is not None else "none"
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

@@ -31,6 +31,11 @@ class Runner(ABC):
         """The bundle's manifest."""
         return self.bundle.manifest
 
+    @property
+    def runs_on(self) -> str:
+        """What it runs on, for people."""
+        return type(self).__name__
+
     @abstractmethod
     def step(self, rows: Sequence[int], fresh: Sequence[bool], joints: Floats, present: Floats) -> Floats:
         """Anonymize N samples and advance their state.

@@ -1,4 +1,4 @@
-"""A raw frame of bodies, as a sensor delivers it. It never leaves the process."""
+"""A raw frame of bodies, as a sensor delivers it. It leaves a process by `skelanon capture` alone (docs/remote.md)."""
 
 from dataclasses import dataclass
 from typing import NoReturn

@@ -1,11 +1,13 @@
 """The node, which anonymizes and publishes, and the subscriber, which receives. Importing it loads no model runtime."""
 
+from skelanon.sensors.keys import ClientKeys, create_keys, load_client_keys
+
 from .anonymous import AnonymousFrame
-from .curve import create_keys, load_client_keys
 from .errors import PublishError
 from .node import Node, create_node
+from .received import Follower
 from .recording import Player, Recorder, RecordError, Recording
-from .subscriber import ClientKeys, Event, Gap, ReceivedFrame, Restart, Resume, Stall, StreamStats, Subscriber
+from .subscriber import Event, Gap, ReceivedFrame, Restart, Resume, Stall, StreamStats, Subscriber
 from .window import Window
 from .wire import FrameMessage, SchemaMessage, StatusMessage, WireError
 
@@ -13,6 +15,7 @@ __all__ = [
     "AnonymousFrame",
     "ClientKeys",
     "Event",
+    "Follower",
     "FrameMessage",
     "Gap",
     "Node",

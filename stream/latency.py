@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,13 @@ from msgspec import Struct
 STAGES: Final = ("wait", "infer", "guard", "send", "total")
 """wait: hand-over to pick-up; infer: batch and model; guard: checks and sealing; send: encoding and socket."""
 
+BOUNDS_US: Final = (50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
+"""Upper bounds of a histogram's buckets, microseconds, inclusive; one more bucket holds what is longer."""
+
+_BOUNDS_NS: Final = np.array(BOUNDS_US, np.int64) * 1000
 _KEPT: Final = 1024
+_AT_ONCE: Final = 4096
+"""Durations that may wait to be counted."""
 
 
 class Percentiles(Struct, frozen=True):
@@ -22,19 +29,49 @@ class Percentiles(Struct, frozen=True):
     p99: float
 
 
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """All durations of one stage. counts: of each bucket, not cumulative; sum_ns: of all durations, nanoseconds."""
+
+    counts: tuple[int, ...] = (0,) * (len(BOUNDS_US) + 1)
+    sum_ns: int = 0
+
+
 class Latencies:
-    """The newest durations of each stage."""
+    """The durations of each stage: the newest for percentiles, all of them for histograms.
+
+    One thread adds and asks for percentiles. Any thread may read `histograms`, whose values never change but are
+    replaced, whenever percentiles are asked for.
+    """
 
     def __init__(self) -> None:
-        self._values: dict[str, deque[int]] = {stage: deque(maxlen=_KEPT) for stage in STAGES}
+        self._fresh: dict[str, list[int]] = {stage: [] for stage in STAGES}  # counted later: a frame only appends
+        self._newest: dict[str, deque[int]] = {stage: deque(maxlen=_KEPT) for stage in STAGES}
+        self.histograms = {stage: Histogram() for stage in STAGES}
 
     def add(self, stage: str, duration_ns: int) -> None:
-        """Count one duration, nanoseconds."""
-        self._values[stage].append(duration_ns)
+        """Take one duration, nanoseconds."""
+        fresh = self._fresh[stage]
+        fresh.append(duration_ns)
+        if len(fresh) >= _AT_ONCE:
+            self._count(stage)
 
     def percentiles(self) -> dict[str, Percentiles]:
         """Of each stage that has values."""
-        return {stage: percentiles(values) for stage, values in self._values.items() if values}
+        for stage in STAGES:
+            self._count(stage)
+        return {stage: percentiles(values) for stage, values in self._newest.items() if values}
+
+    def _count(self, stage: str) -> None:
+        fresh = self._fresh[stage]
+        if not fresh:
+            return
+        durations, before = np.array(fresh, np.int64), self.histograms[stage]
+        more = np.bincount(np.searchsorted(_BOUNDS_NS, durations), minlength=len(before.counts)).tolist()
+        counts = tuple(one + other for one, other in zip(before.counts, more, strict=True))
+        self.histograms[stage] = Histogram(counts, before.sum_ns + int(durations.sum()))
+        self._newest[stage].extend(fresh)
+        fresh.clear()
 
 
 class Stopwatch:

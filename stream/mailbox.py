@@ -31,14 +31,21 @@ class Mailbox:
     """Newest wins: a frame that nobody took is overwritten and counted; notices and lossless frames wait in line.
 
     `put` may be called from any thread, `take` from one; that one waits `gather_s` for more once something is there.
+    on_put: called whenever there is something to take, in the thread that put it there.
     """
 
     def __init__(
-        self, lossless: list[bool], *, gather_s: float = 0.0, clock_ns: Callable[[], int] = time.perf_counter_ns
+        self,
+        lossless: list[bool],
+        *,
+        gather_s: float = 0.0,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+        on_put: Callable[[], None] = lambda: None,
     ) -> None:
         self._lossless = lossless
         self._gather_s = gather_s
         self._clock_ns = clock_ns
+        self._on_put = on_put
         self._lines: list[list[tuple[BodyFrame | Notice, int, int]]] = [[] for _ in lossless]
         self._ready: dict[int, None] = {}  # sensors whose line is not empty, in order of arrival
         lock = threading.Lock()
@@ -67,6 +74,7 @@ class Mailbox:
             self._ready[sensor] = None
             if len(self._ready) == len(self._lines):
                 self._enough.notify()
+        self._on_put()
 
     def take(self, timeout_s: float) -> list[Delivery]:
         """All that waits, in order for each sensor; empty when nothing came within `timeout_s`.
@@ -96,6 +104,7 @@ class Mailbox:
         with self._fresh:
             self._failure = error
             self._fresh.notify()
+        self._on_put()
 
     def close(self) -> None:
         """Let every blocked `put` go."""

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from skelanon.configs.schema import NodeSettings, PublishSettings, SyntheticSettings
-from skelanon.export.bundle import default_bundle_path, read_bundle
+from skelanon.export.bundle import Bundle, default_bundle_path, read_bundle
 from skelanon.export.create import create_runner
 from skelanon.export.runner import Runner
 from skelanon.export.timing import Load
@@ -54,8 +54,8 @@ class Node:
         track_timeout_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._streams = list(sensors)
-        self._clock = clock
+        self.streams = tuple(sensors)
+        self.clock = clock
         self._asked = False
         """Somebody called `stop`. No Event: a signal handler may interrupt whoever holds an Event's lock."""
         self._stop = threading.Event()
@@ -66,33 +66,41 @@ class Node:
             runner, sensors=len(sensors), track_timeout_s=track_timeout_s, tracking=publish.tracking
         )
         self._silence_s = [max(SILENCE_S, 3 * sensor.period_s) for sensor in sensors.values()]
-        self._latencies = Latencies()
-        self.counters = [StreamCounters() for _ in self._streams]
+        self.latencies = Latencies()
+        self.counters = [StreamCounters() for _ in self.streams]
         self._threads = [
             SensorThread(number, name, sensor, self._mailbox, self._stop)
             for number, (name, sensor) in enumerate(sensors.items())
         ]
         self._running = set(range(len(sensors)))
         self._wait_for = publish.wait_for_subscribers
-        self._started = False
+        self.started = False
+        """Whether the sensors run: not while it waits for subscribers."""
         self._patience_s = float("inf")
         """Until when, on the node's clock, lossless sending waits for subscribers that are behind."""
-        self._started_s = self._status_s = clock()
-        self.publisher = Publisher(self._streams, runner.bundle, publish, lossless=any(lossless), give_up=self._give_up)
+        self.started_s = self._status_s = self.turned_s = clock()
+        """`turned_s`: when the loop last turned, on the node's clock."""
+        self._attend: Callable[[], None] | None = None
+        self.publisher = Publisher(
+            list(self.streams), runner.bundle, publish, lossless=any(lossless), give_up=self._give_up
+        )
 
-    def run(self) -> None:
+    def run(self, attend: Callable[[], None] | None = None) -> None:
         """Publish until `stop` is called or every recording has ended.
 
+        attend: called in this thread whenever the loop turns, 20 times a second and more; it must not take long.
         A failure of a sensor or of the model does not end it. Raises RuntimeError, from the cause, when a thread of
         the node itself fails.
         """
+        self._attend = attend
         while self._running and not self._asked:
-            if not self._started and self.publisher.subscribers >= self._wait_for:
-                self._started = True
+            if not self.started and self.publisher.subscribers >= self._wait_for:
+                self.started = True
                 self._start_sensors()
             self._process(self._mailbox.take(TICK_S))
             self.publisher.serve_subscriptions()
-            if self._clock() - self._status_s >= STATUS_PERIOD_S:
+            self._turn()
+            if self.turned_s - self._status_s >= STATUS_PERIOD_S:
                 self._report()
 
     @property
@@ -108,7 +116,7 @@ class Node:
         """Stop the sensors, tell the subscribers, free the model and the address. May be called twice."""
         if self._running:  # not at the end of all recordings: wait for no subscriber
             self._asked = True
-        self._patience_s = self._clock() + PATIENCE_S
+        self._patience_s = self.clock() + PATIENCE_S
         if not self.publisher.closed:
             for counters in self.counters:
                 counters.state = "stopped"
@@ -130,12 +138,29 @@ class Node:
     ) -> None:
         self.close()
 
+    @property
+    def bundle(self) -> Bundle:
+        """What anonymizes."""
+        return self._runner.bundle
+
+    @property
+    def runs_on(self) -> str:
+        """What the model runs on, for people."""
+        return self._runner.runs_on
+
+    def _turn(self) -> None:
+        """Note that the loop goes on."""
+        self.turned_s = self.clock()
+        if self._attend is not None:
+            self._attend()
+
     def _give_up(self) -> bool:
-        return self._asked or self._clock() > self._patience_s
+        self._turn()  # waiting for subscribers that are behind is no hanging
+        return self._asked or self.turned_s > self._patience_s
 
     def _start_sensors(self) -> None:
         for counters, thread in zip(self.counters, self._threads, strict=True):
-            counters.last_frame_s = self._clock()
+            counters.last_frame_s = self.clock()
             thread.start()
 
     def _process(self, deliveries: list[Delivery]) -> None:
@@ -158,7 +183,7 @@ class Node:
     def _publish(self, frames: list[tuple[Delivery, BodyFrame]]) -> None:
         if not frames:
             return
-        now_s, latencies = self._clock(), self._latencies
+        now_s, latencies = self.clock(), self.latencies
         watch = Stopwatch(latencies)
         for delivery, _ in frames:
             latencies.add("wait", watch.started_ns - delivery.put_ns)
@@ -170,14 +195,14 @@ class Node:
 
     def _report(self) -> None:
         """Every second: schema and status of each stream, and a `fault` frame where something is wrong."""
-        now_s = self._clock()
+        now_s = self.clock()
         elapsed_s = max(now_s - self._status_s, 1e-3)
         self._status_s = now_s
-        latency_us = self._latencies.percentiles()
+        latency_us = self.latencies.percentiles()
         for stream, counters in enumerate(self.counters):
             silent = now_s - counters.last_frame_s > self._silence_s[stream]
-            if self._started and silent and counters.state in ("ok", "waiting"):
-                log.error("sensor %s has delivered nothing for %.0f s", self._streams[stream], self._silence_s[stream])
+            if self.started and silent and counters.state in ("ok", "waiting"):
+                log.error("sensor %s has delivered nothing for %.0f s", self.streams[stream], self._silence_s[stream])
                 counters.failed()
             if counters.state == "fault":
                 self._publish_fault(stream)
@@ -191,10 +216,10 @@ class Node:
         counters = self.counters[stream]
         rate_in_hz, rate_out_hz = counters.rates(elapsed_s)
         return StatusMessage(
-            stream=self._streams[stream],
+            stream=self.streams[stream],
             epoch=self.publisher.epoch,
             state=counters.state,
-            uptime_s=round(now_s - self._started_s, 3),
+            uptime_s=round(now_s - self.started_s, 3),
             rate_in_hz=round(rate_in_hz, 2),
             rate_out_hz=round(rate_out_hz, 2),
             frames_in=counters.frames_in,

@@ -1,26 +1,22 @@
 """The socket. What goes through it is an AnonymousFrame, a schema or a status: there is no other way in."""
 
-import logging
 import secrets
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import zmq
 
 from skelanon.configs.schema import PublishSettings
 from skelanon.export.bundle import Bundle
+from skelanon.sensors.curve import CurveServer, load_clients
+from skelanon.sensors.endpoint import is_local, why_taken
+from skelanon.sensors.errors import LinkError
+from skelanon.sensors.keys import load_key_pair
 
 from .anonymous import AnonymousFrame
-from .curve import DOMAIN, AllowList, authenticate, load_key_pair
-from .endpoint import is_local, refuse_taken_path
-from .errors import PublishError
+from .errors import PublishError, cannot_publish
 from .wire import StatusMessage, encode_frame, encode_schema, encode_status, schema_of, topic
-
-if TYPE_CHECKING:
-    from zmq.auth.thread import ThreadAuthenticator
-
-log = logging.getLogger(__name__)
 
 _POLLIN: Final = int(zmq.POLLIN)  # the enum's own & is slow
 LINGER_MS: Final = 300
@@ -32,16 +28,13 @@ GREETING_PERIOD_S: Final = 0.1
 """A schema goes to new subscribers, and with them to all, at most once in so long."""
 MAX_UPSTREAM_BYTES: Final = 1024
 """Of a message from a subscriber: room for CURVE's handshake. ZeroMQ keeps memory for each byte of a prefix."""
-_FAILED_HANDSHAKES: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-REFUSAL_PERIOD_S: Final = 1.0
-"""Failed handshakes are logged once in so long: a client with a wrong key makes ten a second."""
 
 
 class Publisher:
     """Publishes the streams of one node on an XPUB socket. Created, used and closed by one thread.
 
     lossless: wait for subscribers that are behind instead of dropping for them; `give_up` ends such a wait.
-    Raises PublishError where the address is in use, not allowed, or keys are missing.
+    Raises PublishError where the address is not allowed or keys are missing, AddressError where it is in use.
     """
 
     def __init__(
@@ -69,56 +62,67 @@ class Publisher:
         self._bind(settings, lossless)
 
     def _bind(self, settings: PublishSettings, lossless: bool) -> None:
-        if not is_local(settings.endpoint) and settings.curve is None:
+        try:
+            local = is_local(settings.endpoint)
+        except LinkError as error:
+            raise PublishError(str(error)) from error
+        if not local and settings.curve is None:
             raise PublishError(
                 f"`publish.endpoint` {settings.endpoint} can be reached by other machines: it needs `publish.curve`. "
                 "Make keys with: skelanon keys new NAME"
             )
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.XPUB)
-        self._monitor: zmq.Socket[bytes] | None = None
-        self._authenticator: ThreadAuthenticator | None = None
-        self._clients: AllowList | None = None
-        self._failed_handshakes = 0
-        self._unlogged: set[str] = set()
-        self._refusal_logged_s = -REFUSAL_PERIOD_S
+        self._curve: CurveServer | None = None
         try:
             self._socket.setsockopt(zmq.IPV6, int("[" in settings.endpoint))
             self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_UPSTREAM_BYTES)
             self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
             self._socket.setsockopt(zmq.XPUB_NODROP, int(lossless))
-            refuse_taken_path(settings.endpoint)
+            if (reason := why_taken(settings.endpoint)) is not None:
+                raise cannot_publish(settings.endpoint, reason)
             if settings.curve is not None:
-                self._clients = AllowList(settings.curve.clients)
-                self._encrypt(settings.curve.secret_key, self._clients)
+                clients = load_clients(settings.curve.clients)
+                self._curve = CurveServer(
+                    self._context, self._socket, load_key_pair(settings.curve.secret_key), clients
+                )
             self._socket.bind(settings.endpoint)
         except zmq.ZMQError as error:
             self.close()
-            raise PublishError(f"cannot publish at {settings.endpoint}: {error.strerror}") from error
+            raise cannot_publish(settings.endpoint, error.strerror) from error
         except PublishError:
             self.close()
             raise
+        except LinkError as error:
+            self.close()
+            raise PublishError(str(error)) from error
         self.endpoint: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
-
-    def _encrypt(self, secret_key: str, clients: AllowList) -> None:
-        keys = load_key_pair(secret_key)
-        self._authenticator = authenticate(self._context, clients)
-        # Without a domain that is enforced, ZeroMQ would let everybody in once the authenticator is gone.
-        self._socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN.encode())
-        self._socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        self._socket.curve_server = True
-        self._socket.curve_publickey, self._socket.curve_secretkey = keys.public, keys.secret
-        self._monitor = self._socket.get_monitor_socket(_FAILED_HANDSHAKES)
 
     @property
     def subscribers(self) -> int:
         """Subscriptions to the frames of the stream that has fewest."""
         return min(self._subscribers)
 
+    def subscriptions(self, stream: int) -> int:
+        """Subscriptions to the frames of a stream, given by its number."""
+        return self._subscribers[stream]
+
+    def allow(self, folder: str) -> int:
+        """Let those in, from now on, whose keys lie in a folder; returns how many. From any thread.
+
+        Who is in already stays until the connection ends. Raises PublishError, and then nothing has changed.
+        """
+        if self._curve is None:
+            raise PublishError("`publish.curve` is not set: there is nobody to allow")
+        try:
+            return self._curve.allow(load_clients(folder))
+        except LinkError as error:
+            raise PublishError(str(error)) from error
+
     @property
     def refused(self) -> int:
         """Connections refused so far: of keys that are not allowed, or that do not speak CURVE with the node's key."""
-        return self._failed_handshakes + (self._clients.refused if self._clients is not None else 0)
+        return self._curve.refused if self._curve is not None else 0
 
     def send(self, stream: int, frame: AnonymousFrame, dropped: int = 0) -> None:
         """Publish one frame of a stream, given by its number. Raises TypeError for anything but an AnonymousFrame."""
@@ -155,8 +159,8 @@ class Publisher:
             for stream in self._newcomers:
                 self.send_schema(stream)
             self._newcomers.clear()
-        if self._monitor is not None:
-            self._note_refusals(self._monitor)
+        if self._curve is not None:
+            self._curve.log_refusals()
 
     def _note_subscription(self, prefix: bytes, *, subscribed: bool) -> None:
         for stream, frame_topic in enumerate(self._topics):
@@ -171,28 +175,10 @@ class Publisher:
             return
         self.closed = True
         self._socket.setsockopt(zmq.LINGER, PATIENT_LINGER_MS if patient else LINGER_MS)
-        if self._monitor is not None:
-            self._socket.disable_monitor()
-            self._monitor.close(0)
-            self._monitor = None
+        if self._curve is not None:
+            self._curve.close()
         self._socket.close()
-        if self._authenticator is not None:
-            self._authenticator.stop()
-            self._authenticator = None
         self._context.term()
-
-    def _note_refusals(self, monitor: "zmq.Socket[bytes]") -> None:
-        from zmq.utils.monitor import recv_monitor_message  # it imports asyncio, of no use to a node without CURVE
-
-        while _readable(monitor):
-            self._failed_handshakes += 1
-            self._unlogged.add(str(zmq.Event(recv_monitor_message(monitor, zmq.NOBLOCK)["event"]).name))
-        now_s = time.monotonic()
-        if self._unlogged and now_s - self._refusal_logged_s >= REFUSAL_PERIOD_S:
-            names = ", ".join(sorted(self._unlogged))
-            log.warning("refused clients: their CURVE handshakes failed (%s); %d refused so far", names, self.refused)
-            self._unlogged.clear()
-            self._refusal_logged_s = now_s
 
     def _send(self, topic_: bytes, message: bytes) -> None:
         while True:

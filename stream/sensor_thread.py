@@ -5,7 +5,7 @@ import threading
 from dataclasses import replace
 from typing import Final
 
-from skelanon.sensors.errors import EndOfRecording, RecordingError, SensorError
+from skelanon.sensors.errors import EndOfRecording, Interruption, RecordingError, SensorError
 from skelanon.sensors.frame import BodyFrame
 from skelanon.sensors.sensor import Sensor
 
@@ -66,7 +66,7 @@ class SensorThread(threading.Thread):
                     raise TypeError("not a BodyFrame")
             except EndOfRecording:
                 return True
-            except RecordingError as error:  # the next read goes on with the next recording
+            except (RecordingError, Interruption) as error:  # the next read goes on, with the next recording say
                 self._report(error)
                 continue
             except Exception as error:  # noqa: BLE001 - as above

@@ -1,20 +1,21 @@
 """Receives the streams of one node: every frame, or the newest ones, and what went wrong on the way."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
 import zmq
 
+from skelanon.sensors.keys import ClientKeys
+
 from .received import Event, Follower, Gap, Message, ReceivedFrame, Restart, Resume, Stall, StreamStats, log_event
-from .wire import MAX_MESSAGE_BYTES, topic
+from .wire import MAX_MESSAGE_BYTES, Kind, topic
 
 __all__ = [
-    "ClientKeys",
     "Event",
     "Gap",
     "ReceivedFrame",
@@ -34,23 +35,11 @@ _SLICE_S: Final = 0.2
 """Longest wait in ZeroMQ, which Ctrl-C does not interrupt on Windows."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientKeys:
-    """CURVE keys, each 40 characters of Z85: the client's own pair and the node's public key."""
-
-    public: bytes
-    secret: bytes = field(repr=False)
-    server: bytes
-
-    def __post_init__(self) -> None:
-        if {len(self.public), len(self.secret), len(self.server)} != {40}:
-            raise ValueError("CURVE keys have 40 characters (Z85) each; make a pair with `skelanon keys new`")
-
-
 class Subscriber:
     """Subscribes to all streams of a node, or to those named, and hands their frames on.
 
     endpoint: ZeroMQ address of the node, such as `tcp://10.0.0.5:7400`. stall_after_s: silence that counts as a stall.
+    frames: False for monitors: of the streams they name they are sent schema and status alone, and no silence stalls.
     on_event: called with each Event, in the thread that reads, in the middle of a read; by default it is logged.
     on_message: called there with every good message, its bytes and the time it came, nanoseconds: for recording.
 
@@ -66,13 +55,15 @@ class Subscriber:
         *,
         curve: ClientKeys | None = None,
         stall_after_s: float = 2.0,
+        frames: bool = True,
         on_event: Callable[[Event], None] | None = None,
         on_message: Callable[[Message, bytes, int], None] | None = None,
     ) -> None:
         if isinstance(streams, str):
             raise ValueError(f"`streams` is a list of names: [{streams!r}]")
         names = None if streams is None else dict.fromkeys(streams)
-        prefixes = [topic(stream, "frame").removesuffix(b"frame") for stream in names or ()]
+        kinds: tuple[Kind, ...] = ("frame",) if frames else ("schema", "status")  # without `frame`: all of the stream
+        prefixes = [topic(stream, kind).removesuffix(b"frame") for stream in names or () for kind in kinds]
         if names is None:
             prefixes = [b"skelanon/1/"]
         if not prefixes or stall_after_s <= 0:
@@ -80,7 +71,10 @@ class Subscriber:
         self._endpoint = endpoint
         self._heard_ns = time.monotonic_ns()
         self._follower = Follower(
-            names or (), on_event or log_event, stall_after_ns=int(stall_after_s * 1e9), now_ns=self._heard_ns
+            names or (),
+            on_event or log_event,
+            stall_after_ns=int(stall_after_s * 1e9) if frames else sys.maxsize,
+            now_ns=self._heard_ns,
         )
         self._on_message = on_message
         self._thread = threading.get_ident()

@@ -34,10 +34,10 @@ def skelanon(*arguments: str, cwd: Path | None = None, timeout: float = 30) -> s
     )
 
 
-def refused(*arguments: str, cwd: Path | None = None) -> str:
-    """What one line of error a command ends with, at once, with exit code 2."""
+def refused(*arguments: str, cwd: Path | None = None, code: int = 2) -> str:
+    """What one line of error a command ends with, at once."""
     done = skelanon(*arguments, cwd=cwd)
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert re.fullmatch(r"error: [^\n]+\n", done.stderr), done.stderr
     return done.stderr.removeprefix("error: ").strip()
 
@@ -153,7 +153,7 @@ def test_a_truncated_recording_is_named_by_its_line_and_nothing_of_it_is_publish
         Subscriber(ipc) as subscriber,
     ):
         frames = read_to_the_end(subscriber)
-        assert node.end() == 1
+        assert node.end() == 3
     assert {(frame.state, frame.ids) for frame in frames} == {("fault", ())}
     assert "recording 1 of 1, line 1000: the recording ends too early" in node.log
     assert "error: 1 faults; the lines above say which" in node.log
@@ -164,7 +164,7 @@ def test_a_truncated_recording_is_named_by_its_line_and_nothing_of_it_is_publish
 def test_a_truncated_recording_does_not_wait_for_anyone(recording: Path, ipc: str) -> None:
     recording.write_text(recording.read_text()[:5000])
     done = skelanon("replay", str(recording), "--endpoint", ipc)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert re.search(r"recording 1 of 1, line \d+: the recording ends too early", done.stderr)
 
 
@@ -172,9 +172,9 @@ def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         in_use = f"cannot publish at {endpoint}: Address already in use"
-        assert refused("run", "synthetic.yaml", "--set", f"publish.endpoint={endpoint}").startswith(in_use)
+        assert refused("run", "synthetic.yaml", "--set", f"publish.endpoint={endpoint}", code=4).startswith(in_use)
         done = skelanon("demo", "--endpoint", endpoint)
-    assert done.returncode == 2
+    assert done.returncode == 4
     assert f"error: {in_use}" in done.stderr
     assert "please report" not in done.stderr
 
@@ -213,7 +213,7 @@ def test_a_node_with_keys_is_watched_with_keys(tmp_path: Path) -> None:
         half = skelanon("subscribe", node.endpoint, *keys[:2])
     assert seen.returncode == 0, seen.stderr
     assert "template" in seen.stdout
-    assert unseen.returncode == 1
+    assert unseen.returncode == 3
     assert half.returncode == 2
     assert "--key and --node-key go together" in half.stderr
 
@@ -293,7 +293,7 @@ def test_subscribe_watches_and_says_whether_anything_came(ipc: str) -> None:
         done = skelanon("subscribe", ipc, "--count", "10", "--seconds", "20", "--stream", "synthetic")
     assert done.returncode == 0, done.stderr
     assert re.search(r"\bsynthetic +ok +2 .* template", done.stdout)
-    assert skelanon("subscribe", f"{ipc}-nobody", "--seconds", "0.2").returncode == 1
+    assert skelanon("subscribe", f"{ipc}-nobody", "--seconds", "0.2").returncode == 3
     wrong = skelanon("subscribe", "nonsense")
     assert wrong.returncode == 2
     assert "cannot connect to `endpoint` 'nonsense'" in wrong.stderr
@@ -330,7 +330,7 @@ skelanon.stream.mailbox.Mailbox.put = create_node
 import threading, skelanon.stream.node
 def create_node():
     raise KeyError("0.1234567 in S001C001P042R001A001")
-skelanon.stream.node.Node.run = lambda self: (threading.Thread(target=create_node).start(), self._stop.wait(20))
+skelanon.stream.node.Node.run = lambda self, *_: (threading.Thread(target=create_node).start(), self._stop.wait(20))
 """,
 }
 

@@ -95,7 +95,7 @@ def test_without_model_runtime_and_torch_it_says_what_to_install(tmp_path: Path)
     for absent in ("torch", "onnx", "onnxruntime", "tensorrt", "pykinect_azure"):
         (tmp_path / f"{absent}.py").write_text(f"raise ModuleNotFoundError('not here', name={absent!r})")
     code, report = command(cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert (code, report["ready"]) == (1, False)
+    assert (code, report["ready"]) == (3, False)
     lines = [Line(**line) for line in report["lines"]]
     assert {line.what for line in lines if line.fatal} == {"runner cpu", "default bundle on the CPU"}
     for what in ("runner cpu", "default bundle on the CPU"):
@@ -110,7 +110,7 @@ def test_the_table_is_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ]
     monkeypatch.setattr("skelanon.cli.checks.plan.examine", lambda config: iter(lines))
     done = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "120"})
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "pip install 'skelanon[view]'" in done.output
     assert "[bold]" in done.output
     assert "\x1b[2J" not in done.output

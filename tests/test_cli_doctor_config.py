@@ -116,7 +116,7 @@ def test_kinect_v2_is_for_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "version_of", lambda name: there[name])
     assert only(devices.kinect_v2("win32")).remedy.endswith("install the Kinect for Windows Runtime 2.0")
     there["Kinect20"] = "Kinect20.dll"
-    assert only(devices.kinect_v2("win32")).remedy.endswith("pip install pykinect2")
+    assert only(devices.kinect_v2("win32")).remedy.endswith("pip install 'skelanon[kinect-v2]'")
     there["pykinect2"] = "0.1.0"
     assert only(devices.kinect_v2("win32")).state == "ok"
 

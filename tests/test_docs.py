@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from skelanon.configs import check, shipped_runs
+from skelanon.sensors.keys import create_keys, load_client_keys
 from skelanon.sensors.skeleton_writer import write_demo_recording
-from skelanon.stream.curve import create_keys, load_client_keys
 from skelanon.stream.node import Node, create_node
 from skelanon.stream.subscriber import Subscriber
 

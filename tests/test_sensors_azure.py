@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from skelanon.configs import PublishSettings
 from skelanon.configs.schema import AzureKinectSettings
 from skelanon.sensors.azure_joints import KINECT_FROM_AZURE
-from skelanon.sensors.azure_kinect.records import BODY
+from skelanon.sensors.azure_kinect.layout import BODY
 from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
 from skelanon.sensors.errors import EndOfRecording, RecordingError, SensorError
 from skelanon.sensors.factory import create_sensor

@@ -17,14 +17,21 @@ from pydantic import ValidationError
 from skelanon.configs import check
 from skelanon.configs.schema import AzureKinectSettings
 from skelanon.sensors.azure_kinect import AzureKinect
-from skelanon.sensors.azure_kinect.bindings import CameraError, load
+from skelanon.sensors.azure_kinect.bindings import load
 from skelanon.sensors.azure_kinect.child import LONGEST_GAP_S, Pace
+from skelanon.sensors.azure_kinect.layout import BODY
 from skelanon.sensors.azure_kinect.problems import MESSAGES, Problem
-from skelanon.sensors.azure_kinect.records import BODY, Kind, Record, RecordError, pack, read_record
+from skelanon.sensors.camera_process import CameraError
+from skelanon.sensors.camera_process.records import Kind, Record, RecordError, pack
+from skelanon.sensors.camera_process.records import read_record as read_any_record
 from skelanon.sensors.errors import SensorError
 from skelanon.sensors.frame import MAX_BODIES
 
 HEADER_BYTES = 24
+
+
+def read_record(stream: io.BytesIO) -> Record | None:
+    return read_any_record(stream, BODY)
 
 
 def a_frame(bodies: int) -> Record:
@@ -146,7 +153,7 @@ def test_a_recording_is_played_at_its_own_pace() -> None:
 def test_a_process_holds_memory() -> None:
     """In a new process: an old one may have room for it already."""
     code = (
-        "from skelanon.sensors.azure_kinect.memory import resident_bytes\n"
+        "from skelanon.sensors.camera_process.memory import resident_bytes\n"
         "before, held = resident_bytes(), bytearray(b'1') * (64 << 20)\n"
         "print(resident_bytes() - before)"
     )

@@ -15,8 +15,10 @@ import zmq
 
 from skelanon.configs import PublishSettings, check
 from skelanon.export import default_bundle_path, read_bundle
+from skelanon.sensors.curve import load_clients
+from skelanon.sensors.errors import LinkError
+from skelanon.sensors.keys import load_key_pair, load_public_key
 from skelanon.stream import ClientKeys, Node, PublishError, Subscriber, create_keys, create_node, load_client_keys
-from skelanon.stream.curve import AllowList, load_key_pair, load_public_key
 from skelanon.stream.publisher import Publisher
 
 RunNode = Callable[[Callable[[], Node]], AbstractContextManager[Node]]
@@ -51,17 +53,17 @@ def test_a_secret_key_is_its_owners_alone_and_the_umask_is_as_before(tmp_path: P
 def test_a_name_that_is_taken_is_refused_and_stays(tmp_path: Path) -> None:
     public, secret = create_keys(tmp_path, "node")
     before = public.read_bytes(), secret.read_bytes()
-    with pytest.raises(PublishError, match=r"node.key exists already; choose another name"):
+    with pytest.raises(LinkError, match=r"node.key exists already; choose another name"):
         create_keys(tmp_path, "node")
     public.unlink()
-    with pytest.raises(PublishError, match=r"node.key_secret exists already; choose another name"):
+    with pytest.raises(LinkError, match=r"node.key_secret exists already; choose another name"):
         create_keys(tmp_path, "node")
     assert (secret.read_bytes(), public.exists()) == (before[1], False)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../node", "a/b", "/tmp/node", ".hidden", "a b", "n\n", "x" * 65, "ä"])
 def test_a_name_that_is_no_name_makes_nothing(name: str, tmp_path: Path) -> None:
-    with pytest.raises(PublishError, match="cannot name keys; use 1 to 64 letters"):
+    with pytest.raises(LinkError, match="cannot name keys; use 1 to 64 letters"):
         create_keys(tmp_path / "keys", name)
     assert list(tmp_path.iterdir()) == []
 
@@ -69,7 +71,7 @@ def test_a_name_that_is_no_name_makes_nothing(name: str, tmp_path: Path) -> None
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     for folder in (tmp_path / "file", tmp_path / "file" / "keys"):
-        with pytest.raises(PublishError, match=rf"^cannot write keys into {folder}: (File exists|Not a directory)$"):
+        with pytest.raises(LinkError, match=rf"^cannot write keys into {folder}: (File exists|Not a directory)$"):
             create_keys(folder, "node")
 
 
@@ -78,29 +80,29 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("nothing is forbidden to root")
     tmp_path.chmod(0o500)
-    with pytest.raises(PublishError, match=rf"^cannot write keys into {tmp_path}: Permission denied$"):
+    with pytest.raises(LinkError, match=rf"^cannot write keys into {tmp_path}: Permission denied$"):
         create_keys(tmp_path, "node")
 
 
 def test_what_is_no_key_file_is_refused(tmp_path: Path) -> None:
     public, secret = create_keys(tmp_path, "node")
     key = load_public_key(public).decode()
-    with pytest.raises(PublishError, match=r"cannot read the key file .*none.key: no such file"):
+    with pytest.raises(LinkError, match=r"cannot read the key file .*none.key: no such file"):
         load_public_key(tmp_path / "none.key")
-    with pytest.raises(PublishError, match=rf"cannot read the key file {tmp_path}: Is a directory"):
+    with pytest.raises(LinkError, match=rf"cannot read the key file {tmp_path}: Is a directory"):
         load_public_key(tmp_path)
-    with pytest.raises(PublishError, match=r"holds no secret key; give the `.key_secret` file"):
+    with pytest.raises(LinkError, match=r"holds no secret key; give the `.key_secret` file"):
         load_key_pair(public)
     for text in ("", "a text", 'public-key = ""', f'public-key = "{key[:-1]}"', f'public-key = "{key[:-1]}~"'):
         public.write_text(text)
-        with pytest.raises(PublishError, match=r"node.key is not a key file; make one with `skelanon keys new NAME`"):
+        with pytest.raises(LinkError, match=r"node.key is not a key file; make one with `skelanon keys new NAME`"):
             load_public_key(public)
     public.write_bytes(b"\xff\xfe\0" * 100)
-    with pytest.raises(PublishError, match="is not a key file"):
+    with pytest.raises(LinkError, match="is not a key file"):
         load_public_key(public)
     text = secret.read_text()
     secret.write_text(text.replace(key, load_public_key(create_keys(tmp_path, "other")[0]).decode()))
-    with pytest.raises(PublishError, match="do not belong together"):
+    with pytest.raises(LinkError, match="do not belong together"):
         load_key_pair(secret)
 
 
@@ -109,7 +111,7 @@ def test_what_is_no_key_file_is_refused(tmp_path: Path) -> None:
 def test_a_secret_key_that_others_can_touch_is_refused_with_the_command(permissions: int, tmp_path: Path) -> None:
     _, secret = create_keys(tmp_path, "node")
     secret.chmod(permissions)
-    with pytest.raises(PublishError, match=rf"{secret} can be read by other users; run: chmod 600 {secret}"):
+    with pytest.raises(LinkError, match=rf"{secret} can be read by other users; run: chmod 600 {secret}"):
         load_key_pair(secret)
 
 
@@ -117,26 +119,24 @@ def test_no_error_shows_a_secret_key(tmp_path: Path) -> None:
     _, secret = create_keys(tmp_path, "node")
     key = load_key_pair(secret).secret.decode()
     secret.write_text(secret.read_text().replace(key, key[:-2] + "~~"))
-    with pytest.raises(PublishError) as caught:
+    with pytest.raises(LinkError) as caught:
         load_key_pair(secret)
     assert key[:10] not in f"{caught.value} {caught.value.__cause__!r}"
 
 
 def test_an_allow_list_needs_a_folder_with_keys(tmp_path: Path) -> None:
-    with pytest.raises(PublishError, match=r"`publish.curve.clients` is '.*none', which is not a folder"):
-        AllowList(tmp_path / "none")
-    with pytest.raises(
-        PublishError, match=r"holds no `.key` file: nobody could subscribe; make one with `skelanon keys"
-    ):
-        AllowList(tmp_path)
+    with pytest.raises(LinkError, match=r"`publish.curve.clients` is '.*none', which is not a folder"):
+        load_clients(tmp_path / "none")
+    with pytest.raises(LinkError, match=r"holds no `.key` file: nobody could subscribe; make one with `skelanon keys"):
+        load_clients(tmp_path)
     public, secret = create_keys(tmp_path, "viewer")
-    clients = AllowList(tmp_path)
+    clients = load_clients(tmp_path)
     assert clients.callback("skelanon", load_public_key(public))
     assert not clients.callback("skelanon", load_key_pair(secret).secret)
     assert clients.refused == 1
     (tmp_path / "broken.key").write_text("")
-    with pytest.raises(PublishError, match=r"broken.key is not a key file"):
-        AllowList(tmp_path)
+    with pytest.raises(LinkError, match=r"broken.key is not a key file"):
+        load_clients(tmp_path)
 
 
 class Keys:
@@ -223,8 +223,9 @@ def test_when_the_authenticator_dies_nobody_is_let_in(keys: Keys) -> None:
     """ZeroMQ by itself would then let everybody in."""
     publisher = Publisher(["a"], read_bundle(default_bundle_path()), PublishSettings.model_validate(keys.settings))
     try:
-        assert publisher._authenticator is not None
-        publisher._authenticator.stop()
+        assert publisher._curve is not None
+        assert publisher._curve._authenticator is not None
+        publisher._curve._authenticator.stop()
         for client in ("allowed", "stranger"):
             before = publisher.refused
             with Subscriber(publisher.endpoint, curve=keys.of(client)) as subscriber:

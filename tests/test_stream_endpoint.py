@@ -8,8 +8,9 @@ import zmq
 
 from skelanon.configs import PublishSettings
 from skelanon.export import default_bundle_path, read_bundle
+from skelanon.sensors.endpoint import is_local
+from skelanon.sensors.errors import LinkError
 from skelanon.stream import PublishError
-from skelanon.stream.endpoint import is_local
 from skelanon.stream.publisher import Publisher
 
 OPEN = [
@@ -75,7 +76,7 @@ def test_everything_else_is_open(endpoint: str) -> None:
     ],
 )
 def test_what_is_no_address_of_ours_is_refused_by_name(endpoint: str) -> None:
-    with pytest.raises(PublishError) as caught:
+    with pytest.raises(LinkError) as caught:
         is_local(endpoint)
     assert str(caught.value) == f"`publish.endpoint` is {endpoint!r}; it must be tcp://ADDRESS:PORT or ipc://PATH"
 

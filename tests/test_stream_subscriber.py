@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import zmq
 
-from skelanon.stream.subscriber import ClientKeys, Event, Subscriber
+from skelanon.sensors.keys import ClientKeys
+from skelanon.stream.subscriber import Event, Subscriber
 
 if TYPE_CHECKING:
     from tests.conftest import RawNode

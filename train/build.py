@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from skelanon.configs.training import TokensRun
 from skelanon.export.bundle import Bundle
 from skelanon.export.exporter import export_bundle
 from skelanon.export.manifest import Axes, Manifest, Precision
@@ -15,10 +16,12 @@ from .anonymizers.module import StreamModule
 from .anonymizers.normalise import Normalised
 from .anonymizers.residual import load_reference_checkpoint
 from .anonymizers.template import Template, TemplateRoot
+from .anonymizers.tokens import MotionTokens
 from .anonymizers.unet import UNet
+from .checkpoint import DataRecord, RunFolder
 from .errors import CheckpointError
 from .samples import extreme_samples, random_samples
-from .trained import load_anonymizer
+from .trained import AnonymizerRun, load_anonymizer, load_tokens
 
 PARITY_TOLERANCE_M: Final[dict[Precision, float]] = {"float32": 1e-5, "float16": 2e-3}
 
@@ -74,26 +77,52 @@ def build_trained(
     Raises CheckpointError: no finished run of an anonymizer, or of one that must see whole clips. BundleError when the
     bundle cannot be written or fails the parity gate.
     """
+    if isinstance(RunFolder(run).settings(), TokensRun):
+        return _build_tokens(run, path, precision)
     trained = load_anonymizer(run)
     if isinstance(trained.network, UNet):
         raise CheckpointError(
             f"{run} is a U-Net: it needs the whole clip, from its first to its last frame, and cannot be streamed"
         )
-    settings, data = trained.run, trained.data
+    settings = trained.run
     return export_module(
         Normalised(trained.network, settings.data.bodies, axes),
         path,
         precision,
         name=f"{settings.anonymizer.kind.replace('_', '-')}-{settings.task}",
         anonymizer=settings.anonymizer.kind,
-        provenance={
-            "config": settings.model_dump(exclude=_LOCAL),
+        **_origin(settings, trained.data),
+    )
+
+
+def _build_tokens(run: str | os.PathLike[str], path: str | os.PathLike[str], precision: Precision) -> Bundle:
+    """Their bodies stand where they are drawn, whatever axes were asked for."""
+    if precision != "float32":
+        raise CheckpointError(f"{run} is one of motion tokens, which have no {precision} form: take float32")
+    trained = load_tokens(run)
+    module = MotionTokens(trained.network)
+    return export_module(
+        module,
+        path,
+        precision,
+        name="motion-tokens",
+        anonymizer="tokens",
+        bits_per_frame=module.bits_per_frame,
+        **_origin(trained.run, trained.data),
+    )
+
+
+def _origin(run: AnonymizerRun | TokensRun, data: DataRecord) -> dict[str, Any]:
+    """What the manifest says of how a model was trained."""
+    return {
+        "provenance": {
+            "config": run.model_dump(exclude=_LOCAL),
             "data": {"fingerprint": data.fingerprint, "train": data.train, "test": data.test},
-            "seed": settings.trainer.seed,
+            "seed": run.trainer.seed,
             "versions": {name: version(name) for name in ("skelanon", "numpy")},  # torch's is in `packages`
         },
-        data_licence=data.licence,
-    )
+        "data_licence": data.licence,
+    }
 
 
 def export_module(module: StreamModule, path: str | os.PathLike[str], precision: Precision, **about: Any) -> Bundle:

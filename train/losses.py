@@ -22,6 +22,11 @@ def kl_to_prior(logits: Tensor, prior: Tensor) -> Tensor:
     return (log_probability.exp() * (log_probability - prior.log())).sum(1).mean()
 
 
+def kl_from_prior(logits: Tensor, prior: Tensor) -> Tensor:
+    """Mean divergence KL(prior || prediction), in nats: a prediction that is sure of itself is dear, right or wrong."""
+    return (prior * (prior.log() - logits.float().log_softmax(1))).sum(1).mean()
+
+
 def distance(raw: Tensor, anonymous: Tensor, present: Tensor, reduction: Literal["masked", "reference"]) -> Tensor:
     """Mean squared difference of coordinates, in square metres: ||x - f(x)||^2 as both public code bases reduce it.
 

@@ -42,7 +42,7 @@ class Learner:
 
     def setup(self, fabric: Fabric) -> None:
         """Move to the device and wrap for several processes and mixed precision."""
-        self._fabric = fabric
+        self.fabric = fabric
         self.wrapped, self.optimizer = fabric.setup(self.network, self.optimizer)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -57,8 +57,18 @@ class Learner:
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of a loss."""
         self.optimizer.zero_grad()
-        self._fabric.backward(loss)
+        self.fabric.backward(loss)
         self.optimizer.step()
+
+
+def step_together(loss: Tensor, *learners: Learner, steepest: float) -> None:
+    """One step of several networks down the gradient of one loss; a gradient longer than `steepest` is shortened."""
+    for learner in learners:
+        learner.optimizer.zero_grad()
+    learners[0].fabric.backward(loss)
+    for learner in learners:
+        nn.utils.clip_grad_norm_(learner.network.parameters(), steepest)
+        learner.optimizer.step()
 
 
 class Task(ABC):

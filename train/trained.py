@@ -6,9 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from skelanon.configs.training import AdversarialRun, AutoEncoderRun, ClassifierRun, EnsembleRun, Label
+from skelanon.configs.training import AdversarialRun, AutoEncoderRun, ClassifierRun, EnsembleRun, Label, TokensRun
 
 from .anonymizers.create import create_anonymizer
+from .anonymizers.tokens import TokenNetwork
 from .checkpoint import DataRecord, RunFolder, load_state
 from .errors import CheckpointError, TrainingError
 from .networks import create_network
@@ -56,6 +57,15 @@ class TrainedAnonymizer:
     history: list[dict[str, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedTokens:
+    """Motion tokens' network, frozen."""
+
+    network: TokenNetwork
+    run: TokensRun
+    data: DataRecord
+
+
 def load_classifier(path: str | os.PathLike[str]) -> TrainedClassifier:
     """The classifier of a finished run. Raises CheckpointError."""
     folder = RunFolder(path)
@@ -76,6 +86,18 @@ def load_anonymizer(path: str | os.PathLike[str]) -> TrainedAnonymizer:
     network = create_anonymizer(run.anonymizer, run.data.bodies)
     load_state(network, checkpoint.modules.get("anonymizer", {}), f"the checkpoint of {path}")
     return TrainedAnonymizer(Path(path), freeze(network), run, folder.data(), checkpoint.history)
+
+
+def load_tokens(path: str | os.PathLike[str]) -> TrainedTokens:
+    """The motion tokens of a finished run. Raises CheckpointError."""
+    folder = RunFolder(path)
+    run, checkpoint = folder.settings(), folder.finished()
+    if not isinstance(run, TokensRun):
+        raise CheckpointError(f"{path} is a run of `task: {run.task}`, not of motion tokens")
+    network = TokenNetwork(run.tokens)
+    load_state(network, checkpoint.modules.get("anonymizer", {}), f"the checkpoint of {path}")
+    freeze(network)
+    return TrainedTokens(network, run, folder.data())
 
 
 def load_auto_encoder(path: str | os.PathLike[str], network: nn.Module) -> None:

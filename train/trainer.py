@@ -23,6 +23,7 @@ from skelanon.configs.training import (
     AutoEncoderRun,
     ClassifierRun,
     EnsembleRun,
+    TokensRun,
     TrainerSettings,
     TrainingRun,
 )
@@ -37,6 +38,7 @@ from .data.store import SkeletonDataset
 from .ensemble import EnsembleTask
 from .errors import CheckpointError, TrainingError
 from .task import Task
+from .tokens import TokensTask
 
 Metrics = dict[str, float]
 
@@ -96,6 +98,8 @@ def create_task(run: TrainingRun, dataset: SkeletonDataset, parts: Split) -> Tas
             return AdversarialTask(run, dataset, parts)
         case EnsembleRun():
             return EnsembleTask(run, dataset, parts)
+        case TokensRun():
+            return TokensTask(run, dataset, parts)
 
 
 def create_fabric(settings: TrainerSettings) -> Fabric:

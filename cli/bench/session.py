@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from skelanon.cli.exits import Exit
+
 from .crowd import measure_crowd
 from .figures import Figure, Report, to_json, to_table
 from .latency import measure_paced
@@ -64,7 +66,7 @@ def _report(out: Path | None, quick: bool, measure: Callable[[Workplace, Note], 
             figures = measure(work, lambda text: console.print(f"[dim]{escape(text)} ...[/]"))
     except KeyboardInterrupt:
         console.print("Stopped; nothing was written.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(Exit.INTERRUPTED) from None
     report = Report(machine, quick, tuple(figures))
     console.print(to_table(report))
     if out is not None:

@@ -90,18 +90,20 @@ def opened(config: str) -> Iterator[Line]:
 
 
 def _opened(what: str, settings: "SensorSettings") -> Line:
-    from skelanon.sensors import SensorError, create_sensor
+    from skelanon.sensors import LinkError, SensorError, create_sensor
 
     try:
         with create_sensor(settings) as sensor:
             frame = sensor.read(_FIRST_FRAME_MS)
-    except SensorError as error:
+    except (SensorError, LinkError) as error:
         recorded = settings.kind == "replay"
         hint = "`path`: name a .skeleton recording, or a folder of them" if recorded else "see the sensors above"
         found, remedy = said(error, hint)
         return Line("sensors", what, "broken", found, remedy, needed=True)
     if frame is None:
         found, remedy = f"opened, but no frame came within {_FIRST_FRAME_MS} ms", "uncover it, or plug it in anew"
+        if settings.kind == "remote":
+            remedy = "run `skelanon capture` beside the sensor; docs/remote.md has the rest"
         return Line("sensors", what, "warn", found, remedy)
     return Line("sensors", what, "ok", f"{settings.kind}: opens, and a frame came", needed=True)
 

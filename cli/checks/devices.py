@@ -99,7 +99,7 @@ def kinect_v2(system: str = sys.platform) -> Iterator[Line]:
         remedy = f"{_REPLAY}; else install the Kinect for Windows Runtime 2.0"
         yield Line("sensors", "Kinect v2", "missing", "Kinect20.dll is not there", remedy)
     elif version is None:
-        remedy = f"{_REPLAY}; else pip install pykinect2"
+        remedy = f"{_REPLAY}; else pip install 'skelanon[kinect-v2]'"
         yield Line("sensors", "Kinect v2", "missing", "the runtime is there, pykinect2 is not", remedy)
     else:
         yield Line("sensors", "Kinect v2", "ok", f"runtime and pykinect2 {version}")

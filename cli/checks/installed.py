@@ -17,6 +17,7 @@ GIVES: Final = {
     "gpu": "the model, on an NVIDIA GPU",
     "tensorrt": "the model, in TensorRT on an NVIDIA GPU",
     "azure": "Azure Kinect and Orbbec Femto cameras",
+    "kinect-v2": "Kinect v2, on Windows",
     "record": "recording of anonymous streams",
     "view": "a 3-D view of streams",
     "train": "training, evaluation, audit, export of bundles",

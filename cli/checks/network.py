@@ -27,13 +27,13 @@ def default_endpoint() -> Iterator[Line]:
 
 def endpoint(settings: "PublishSettings") -> Iterator[Line]:
     """Whether the node could publish where the settings say."""
-    from skelanon.stream.endpoint import is_local
-    from skelanon.stream.errors import PublishError
+    from skelanon.sensors.endpoint import is_local
+    from skelanon.sensors.errors import LinkError
 
     what = "`publish.endpoint`"
     try:
         local = is_local(settings.endpoint)
-    except PublishError as error:
+    except LinkError as error:
         found, remedy = said(error, "give tcp://ADDRESS:PORT or ipc://PATH")
         yield Line("network", what, "broken", found, remedy, needed=True)
         return
@@ -55,8 +55,8 @@ def curve(folder: Path = Path("keys")) -> Iterator[Line]:
     """Whether encryption is built in, and whether the keys lie safe where `skelanon keys new` puts them."""
     import zmq
 
-    from skelanon.stream.curve import load_key_pair
-    from skelanon.stream.errors import PublishError
+    from skelanon.sensors.errors import LinkError
+    from skelanon.sensors.keys import load_key_pair
 
     if zmq.has("curve"):
         yield Line("keys", "CURVE", "ok", "built in")
@@ -66,7 +66,7 @@ def curve(folder: Path = Path("keys")) -> Iterator[Line]:
     for path in sorted(folder.glob("*.key_secret")):
         try:
             load_key_pair(path)
-        except PublishError as error:
+        except LinkError as error:
             found, remedy = said(error, f"{NEW_KEYS}, and remove this one")
             yield Line("keys", str(path), "warn", found, remedy)
         else:
@@ -75,16 +75,17 @@ def curve(folder: Path = Path("keys")) -> Iterator[Line]:
 
 def keys(settings: "CurveSettings") -> Iterator[Line]:
     """The node's own key file, and the folder of its clients' keys."""
-    from skelanon.stream.curve import AllowList, load_key_pair
-    from skelanon.stream.errors import PublishError
+    from skelanon.sensors.curve import load_clients
+    from skelanon.sensors.errors import LinkError
+    from skelanon.sensors.keys import load_key_pair
 
     for what, check, path in (
         ("`publish.curve.secret_key`", load_key_pair, settings.secret_key),
-        ("`publish.curve.clients`", AllowList, settings.clients),
+        ("`publish.curve.clients`", load_clients, settings.clients),
     ):
         try:
             check(path)
-        except PublishError as error:
+        except LinkError as error:
             found, remedy = said(error, f"{NEW_KEYS}, or correct {what}")
             yield Line("keys", what, "broken", found, remedy, needed=True)
         else:
@@ -95,17 +96,15 @@ def _bind_error(endpoint: str) -> str | None:
     """Why an address cannot be bound; None where it can. It is bound for a moment, and nothing is sent."""
     import zmq
 
-    from skelanon.stream.endpoint import refuse_taken_path
-    from skelanon.stream.errors import PublishError
+    from skelanon.sensors.endpoint import why_taken
 
+    if (reason := why_taken(endpoint)) is not None:
+        return reason
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IPV6, int("[" in endpoint))
         try:
-            refuse_taken_path(endpoint)
             socket.bind(endpoint)
-        except PublishError as error:
-            return str(error).rpartition(": ")[2]
         except zmq.ZMQError as error:
             return zmq.strerror(error.errno or 0)
     return None

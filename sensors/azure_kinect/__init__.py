@@ -1,6 +1,6 @@
 """Azure Kinect and Orbbec Femto, each camera in a process of its own.
 
-daemon: AzureKinect -- CameraProcess ==(pipe)== child: Source -> Tracker    (pykinect_azure, libk4a, libk4abt)
+daemon: AzureKinect ==(pipes)== child: Source -> Tracker    (pykinect_azure, libk4a, libk4abt)
 """
 
 from .camera import AzureKinect

@@ -9,17 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from skelanon.sensors.camera_process import CameraError
+
 from .problems import Problem
 
 NAMES: Final = ("k4a", "k4arecord", "k4abt")
-
-
-class CameraError(Exception):
-    """Camera, recording or tracker cannot go on."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.name)
-        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What can go wrong with a camera, and what to do about it. Numbers cross between the processes, never words."""
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -27,8 +28,6 @@ class Problem(IntEnum):
     TRACKER_FAILED = 18
     FILE_UNREADABLE = 19
     FILE_DAMAGED = 20
-    LIMIT_TOO_LOW = 21
-    UNEXPECTED = 22
 
 
 _SENSOR_SDK = "Azure Kinect Sensor SDK 1.4 (packages libk4a1.4 and libk4a1.4-dev)"
@@ -37,7 +36,7 @@ _TRACKING_SDK = "Azure Kinect Body Tracking SDK 1.1 (packages libk4abt1.1 and li
 
 _CABLES = "check its USB 3 cable and its power supply"
 
-MESSAGES: Final = {
+MESSAGES: Final[Mapping[int, str]] = {
     Problem.PACKAGE_MISSING: "pykinect_azure is not installed: pip install 'skelanon[azure]'",
     Problem.PACKAGE_BROKEN: "pykinect_azure cannot be imported: `python -c 'import pykinect_azure'` shows why "
     "(its OpenCV needs: apt install libgl1 libglib2.0-0)",
@@ -63,6 +62,4 @@ MESSAGES: Final = {
     Problem.TRACKER_FAILED: "the body tracker failed; it will be started again",
     Problem.FILE_UNREADABLE: "`file` cannot be played: name a recording (.mkv) with a depth track",
     Problem.FILE_DAMAGED: "the recording in `file` is damaged; it was played up to there",
-    Problem.LIMIT_TOO_LOW: "camera and tracker hold more than `memory_limit_mb` from the start: allow more",
-    Problem.UNEXPECTED: "the camera's process failed unexpectedly",
 }

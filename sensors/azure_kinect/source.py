@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from typing import Any, Final
 
 from skelanon.configs.schema import AzureKinectSettings
+from skelanon.sensors.camera_process import CameraError, EndOfFile
 
-from .bindings import Bindings, CameraError
+from .bindings import Bindings
 from .problems import Problem
 
 DEPTH_MODES: Final = {"nfov_binned": 1, "nfov_unbinned": 2, "wfov_binned": 3, "wfov_unbinned": 4}
@@ -22,10 +23,6 @@ _END_OF_FILE: Final = 2  # of `k4a_stream_result_t`
 _COLOR_OFF: Final = 0  # no image of a face is ever taken
 ASKING_S: Final = 5.0
 """How long to look for a serial number while cameras are busy, as they are when several sensors start at once."""
-
-
-class EndOfFile(Exception):  # noqa: N818 - an end, not an error
-    """The recording has been read to its end."""
 
 
 class Source(ABC):

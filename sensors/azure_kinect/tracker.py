@@ -5,11 +5,12 @@ from typing import Any, Final
 import numpy as np
 
 from skelanon.configs.schema import AzureKinectSettings
+from skelanon.sensors.camera_process import Bodies, CameraError
 from skelanon.sensors.frame import MAX_BODIES
 
-from .bindings import Bindings, CameraError
+from .bindings import Bindings
+from .layout import BODY
 from .problems import Problem
-from .records import BODY, Bodies
 from .source import SUCCEEDED, TIMEOUT
 
 PROCESSING: Final = {"gpu": 0, "cpu": 1, "cuda": 2, "tensorrt": 3, "directml": 4}

@@ -13,8 +13,8 @@ import msgspec
 import zmq
 from msgspec.structs import replace
 
-from skelanon.stream.endpoint import is_local, refuse_taken_path
-from skelanon.stream.errors import PublishError
+from skelanon.sensors.endpoint import is_local, why_taken
+from skelanon.stream.errors import PublishError, cannot_publish
 from skelanon.stream.received import Message
 from skelanon.stream.wire import FrameMessage, SchemaMessage, StatusMessage, topic
 
@@ -44,7 +44,7 @@ class Player:
 
     A run of the player is a run of a node: the epoch is new, in each round; `sequence` begins with 0 and jumps where
     the recorded one does; `published_ns` is the time of sending; a `stopped` status ends it.
-    Raises PublishError where the address is in use or other machines can reach it.
+    Raises PublishError where the address is in use or other machines can reach it, LinkError where it is none.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class Player:
             raise PublishError(
                 f"a recording is played on this machine only, at tcp://127.0.0.1:PORT or ipc://PATH, not at {endpoint}"
             )
-        refuse_taken_path(endpoint)
+        if (reason := why_taken(endpoint)) is not None:
+            raise cannot_publish(endpoint, reason)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.XPUB)
         try:
@@ -94,7 +95,7 @@ class Player:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self.close()
-            raise PublishError(f"cannot publish at {endpoint}: {error.strerror}") from error
+            raise cannot_publish(endpoint, error.strerror) from error
         self.endpoint: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     @property

@@ -86,16 +86,18 @@ class Frames(Dataset[Batch]):
 def clip(joints: Joints, settings: DataSettings, random: np.random.Generator | None = None) -> Joints:
     """A sequence (T0, M, 25, 3) as a clip (T, P, 25, 3) of `settings.frames` frames and `settings.bodies` bodies.
 
-    A body that leaves before the end is repeated from its start. One that comes later is first moved to the start.
-    random: draws the frames of `resample`; without it, they are evenly spaced.
+    A body that leaves before the end is repeated from its start. One that comes later is first moved to the start. Not
+    so with `fit: pad`: what is missing is zeros. random: draws the frames of `resample`; without it, they are evenly
+    spaced.
     """
     chosen = _chosen(withhold(joints), settings)  # (T0, P, V, C)
     length = len(chosen) if settings.fit == "resample" else settings.frames
     filled = np.zeros((length, settings.bodies, JOINTS, 3), np.float32)
     for body in range(chosen.shape[1]):
         filled[: len(chosen), body] = chosen[:length, body]
-        filled[:, body] = repeat_to_fill(filled[:, body])
-    if settings.fit == "repeat":
+        if settings.fit != "pad":
+            filled[:, body] = repeat_to_fill(filled[:, body])
+    if settings.fit != "resample":
         return filled
     within = 0.5 if random is None else random.random(settings.frames)
     frames = (np.arange(settings.frames) + within) * length / settings.frames

@@ -1,7 +1,7 @@
 """What a camera's process tells the daemon, over a pipe that nobody else holds: fixed records, bounded, no pickle.
 
-A record is a header of 24 bytes and, for a frame, its bodies, each the bytes of `k4abt_body_t`: id and skeleton as the
-tracker wrote them. Integers are in the machine's own order; both ends run on it.
+A record is a header of 24 bytes and, for a frame, its bodies, each as the camera's kind lays them out: the bytes that
+its software wrote. Integers are in the machine's own order; both ends run on it.
 """
 
 import struct
@@ -12,18 +12,10 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from skelanon.sensors.azure_joints import AZURE_JOINTS
 from skelanon.sensors.frame import MAX_BODIES
 
-JOINT: Final = np.dtype([("position", "f4", 3), ("orientation", "f4", 4), ("confidence", "i4")])
-"""`k4abt_joint_t`: millimetres; w, x, y, z; 0 NONE to 3 HIGH."""
-BODY: Final = np.dtype([("id", "u4"), ("joints", JOINT, AZURE_JOINTS)])
-"""`k4abt_body_t`: 4 + 1024 bytes."""
-INVALID_ID: Final = 0xFFFFFFFF
-"""`K4ABT_INVALID_BODY_ID`."""
-
 Bodies = NDArray[Any]
-"""(M,) of BODY."""
+"""(M,) of the layout of one kind of camera."""
 
 _HEADER: Final = struct.Struct("=4sBxHQq")
 _MAGIC: Final = b"SKA1"
@@ -35,13 +27,13 @@ class Kind(IntEnum):
     ALIVE = 1
     """The process waits, and lives."""
     READY = 2
-    """Camera and tracker have started."""
+    """The camera has started."""
     FRAME = 3
-    """A result of the tracker, perhaps without bodies."""
+    """The bodies of one instant, perhaps none."""
     ENDED = 4
     """The recording has been played."""
     RECYCLE = 5
-    """The process holds too much memory and ends, to be replaced."""
+    """The process holds too much memory and ends, to be replaced; before READY: it could never do with less."""
     PROBLEM = 6
     """The process gives up."""
 
@@ -55,15 +47,16 @@ class Record:
     """One record: raw where it is a frame, and therefore without a repr of its values.
 
     device_usec: time of capture on the device's clock.
-    arrived_ns: when the image arrived, on the host's monotonic clock.
-    detail: the number of a problem. bodies: (M,) of BODY.
+    arrived_ns: when it arrived, by `time.perf_counter_ns`: all processes share that clock, and on Windows it is finer
+    than the monotonic one.
+    detail: the number of a problem, 0 for one that nobody foresaw. bodies: (M,) of the camera's layout.
     """
 
     kind: Kind
     detail: int = 0
     device_usec: int = 0
     arrived_ns: int = 0
-    bodies: Bodies = field(default_factory=lambda: np.empty(0, BODY))
+    bodies: Bodies = field(default_factory=lambda: np.empty(0, np.void))
 
     def __repr__(self) -> str:
         return f"Record({self.kind.name}, bodies={len(self.bodies)})"
@@ -76,8 +69,8 @@ def pack(record: Record) -> bytes:
     return header + record.bodies.tobytes()
 
 
-def read_record(stream: BinaryIO) -> Record | None:
-    """The next record, or None at the end of the stream, be it in the middle of a record.
+def read_record(stream: BinaryIO, body: np.dtype[np.void]) -> Record | None:
+    """The next record, its bodies as `body`, or None at the end of the stream, be it in the middle of a record.
 
     Raises RecordError on anything that is not a record; never reads more than the largest frame.
     """
@@ -92,7 +85,7 @@ def read_record(stream: BinaryIO) -> Record | None:
         return Record(kind, detail, device_usec, arrived_ns)
     if detail > MAX_BODIES:
         raise RecordError(f"{detail} bodies; a frame has at most {MAX_BODIES}")
-    payload = stream.read(detail * BODY.itemsize)
-    if len(payload) < detail * BODY.itemsize:
+    payload = stream.read(detail * body.itemsize)
+    if len(payload) < detail * body.itemsize:
         return None
-    return Record(kind, 0, device_usec, arrived_ns, np.frombuffer(payload, BODY))
+    return Record(kind, 0, device_usec, arrived_ns, np.frombuffer(payload, body))

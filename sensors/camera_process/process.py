@@ -10,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from skelanon.configs.schema import AzureKinectSettings
+import numpy as np
+
+from skelanon.configs.schema import CameraSettings
 
 from .records import Kind, Record, RecordError, read_record
 
@@ -31,21 +33,27 @@ class CameraProcess:
     A new interpreter, not a fork: none of the daemon's sockets, threads and keys go with it.
     """
 
-    def __init__(self, settings: AzureKinectSettings) -> None:
-        """Raises OSError when no process can be started."""
+    def __init__(
+        self, module: str, settings: CameraSettings, body: np.dtype[np.void], libraries: str | None = None
+    ) -> None:
+        """Runs `module`, with its libraries sought in the folder `libraries` first; bodies come as `body`.
+
+        Raises OSError when no process can be started.
+        """
         self.ready = False
-        """Camera and tracker have started."""
+        """The camera has started."""
         self.alive_s = time.monotonic()
         """When the process was last heard of; before that, when it was started."""
         self._process = subprocess.Popen(
             # -P: nothing that lies in the working directory is imported in place of what it is named like.
-            [sys.executable, "-P", "-m", "skelanon.sensors.azure_kinect.child"],
+            [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # libraries print serial numbers
-            env=_environment(settings.libraries),
+            env=_environment(libraries),
         )
         self._stdin, self._stdout = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
+        self._body = body
         self._stopped = threading.Event()
         self._records: queue.Queue[Record | None] = queue.Queue(DEPTH)
         self._reader = threading.Thread(target=self._read, args=(self._stdout,), name="camera pipe", daemon=True)
@@ -89,7 +97,7 @@ class CameraProcess:
         record: Record | None
         while True:
             try:
-                record = read_record(stream)
+                record = read_record(stream, self._body)
             except (RecordError, OSError):
                 self._process.kill()
                 record = None

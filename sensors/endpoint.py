@@ -5,20 +5,20 @@ import os
 import socket
 import stat
 
-from .errors import PublishError
+from .errors import LinkError
 
 
-def is_local(endpoint: str) -> bool:
+def is_local(endpoint: str, setting: str = "publish.endpoint") -> bool:
     """Whether only this machine can reach a ZeroMQ endpoint: ipc, inproc, or tcp on loopback.
 
-    Raises PublishError for another transport or an address that is not one.
+    Raises LinkError, which names the setting, for another transport or an address that is not one.
     """
     transport, _, address = endpoint.partition("://")
     if transport in ("ipc", "inproc") and address:
         return True
     host, _, port = address.rpartition(":")
     if transport != "tcp" or not host or not _is_port(port):
-        raise PublishError(f"`publish.endpoint` is {endpoint!r}; it must be tcp://ADDRESS:PORT or ipc://PATH")
+        raise LinkError(f"`{setting}` is {endpoint!r}; it must be tcp://ADDRESS:PORT or ipc://PATH")
     host = host.strip("[]")
     if host == "localhost":
         return True
@@ -33,17 +33,17 @@ def _is_port(text: str) -> bool:
     return text == "*" or (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535)
 
 
-def refuse_taken_path(endpoint: str) -> None:
-    """Raise PublishError where an ipc path is in use or no socket: ZeroMQ would replace whatever is there."""
+def why_taken(endpoint: str) -> str | None:
+    """Why an ipc path cannot be bound: in use, or no socket. ZeroMQ would replace whatever is there."""
     transport, _, path = endpoint.partition("://")
     if transport != "ipc" or path.startswith("@") or not os.path.lexists(path):
-        return
+        return None
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise PublishError(f"cannot publish at {endpoint}: a file is there that is not a socket")
+        return "a file is there that is not a socket"
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(path)
         except OSError:
-            return  # left behind by a node that was killed
-    raise PublishError(f"cannot publish at {endpoint}: Address already in use")
+            return None  # left behind by a node that was killed
+    return "Address already in use"

@@ -1,0 +1,178 @@
+"""Motion tokens: all that is published follows from one of K codes every few frames.
+
+A causal encoder looks at bone directions and, at the end of each window, names one of K codes; a decoder that has seen
+nothing but codes draws a body of average proportions. So each window carries log2 K bits at most, whatever an attacker
+knows, and bodies, places and headings nothing at all. What codes stand for is learned (`train/tokens.py`).
+
+Related: van den Oord et al., "Neural Discrete Representation Learning" (2017); Zhang et al., "T2M-GPT" (2023).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, one_hot
+
+from skelanon.configs.training import TokensSettings
+from skelanon.sensors.body import bone_lengths
+from skelanon.sensors.joints import JOINTS
+
+from .facing import DIRECTIONS, Facing
+from .kinematics import bones_to_joints, sum_of_coordinates
+from .module import StreamModule
+
+_SPEED = 5.0
+"""Differences of directions between two frames are small."""
+_LEAST = 1e-6
+"""A decoded direction shorter than this stays as it is."""
+
+
+class Coded(NamedTuple):
+    """What an encoder makes of N clips of F frames; W = F // window windows."""
+
+    hidden: Tensor
+    """(N, F, hidden), what the encoder knows at each frame."""
+    logits: Tensor
+    """(N, W, K)."""
+
+
+class TokenNetwork(nn.Module):
+    """Encoder and decoder. Frames are those that are looked at: every `stride`-th."""
+
+    def __init__(self, settings: TokensSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        codes, hidden, window = settings.codes, settings.hidden, settings.window
+        self.see = nn.Linear(2 * DIRECTIONS, hidden)
+        self.remember = nn.GRU(hidden, hidden, batch_first=True)
+        self.name = nn.Linear(hidden, codes)
+        self.embed = nn.Linear(codes, hidden)
+        self.follow = nn.GRU(hidden, hidden, batch_first=True)
+        self.draw = nn.Linear(hidden, window * DIRECTIONS)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def encode(self, directions: Tensor) -> Coded:
+        """(N, F, 72) directions to what is known of them."""
+        before = torch.cat([directions[:, :1], directions[:, :-1]], 1)
+        seen = self.dropout(self.seen(directions, before))
+        hidden: Tensor = self.remember(seen)[0]
+        window = self.settings.window
+        return Coded(hidden, self.name(self.dropout(hidden[:, window - 1 :: window])))
+
+    def seen(self, directions: Tensor, before: Tensor) -> Tensor:
+        """What the encoder takes of a frame and the one before."""
+        seen: Tensor = self.see(torch.cat([directions, _SPEED * (directions - before)], -1))
+        return seen.relu()
+
+    def decode(self, codes: Tensor, frames: int) -> Tensor:
+        """(N, W, K) one-hot codes to (N, frames, 72): at each frame what is drawn then, with what was named by then.
+
+        A window is drawn while the next is looked at, which begins with the frame at which its code is named.
+        """
+        window = self.settings.window
+        followed = self.follow(self.embed(codes).relu())[0]
+        drawn = self.draw(torch.cat([torch.zeros_like(followed[:, :1]), followed], 1))  # (N, W + 1, window * 72)
+        drawn = drawn.unflatten(2, (window, DIRECTIONS)).flatten(1, 2)  # frame f shows window (f + 1) // window
+        return drawn[:, 1 : frames + 1]
+
+    def forward(self, directions: Tensor, noise: float) -> tuple[Coded, Tensor, Tensor]:
+        """(N, F, 72) to what the encoder makes of it, (N, W, K) codes and (N, F, 72) what is drawn of them.
+
+        noise: scale of Gumbel noise on the logits, in training. Gradients go straight through the choice of a code.
+        """
+        coded = self.encode(directions)
+        logits = coded.logits
+        if noise > 0:
+            logits = logits - noise * torch.empty_like(logits).exponential_().clamp_min(1e-20).log()
+        chosen = one_hot(logits.argmax(-1), self.settings.codes).to(logits)
+        soft = logits.softmax(-1)
+        codes = chosen + soft - soft.detach()
+        return coded, codes, self.decode(codes, directions.shape[1])
+
+
+class MotionTokens(StreamModule):
+    """The streamed form: a frame in, a frame out, and a state.
+
+    What is drawn is smoothed by two low-pass filters in a row, so that codes do not pop. State: what the encoder and
+    the decoder remember, the directions seen last, both filters, the frame's place in its window, and whether there
+    were frames. The body stands at the origin and faces the sensor.
+    """
+
+    bodies_per_sample = 1
+    axes = "camera"
+    root = "body_centred"
+    looked: Tensor
+    due: Tensor
+    shown: Tensor
+    following: Tensor
+    places: Tensor
+    to_squared_lengths: Tensor
+    to_joints: Tensor
+
+    def __init__(self, network: TokenNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.facing = Facing()
+        settings = network.settings
+        hidden, window, stride = settings.hidden, settings.window, settings.stride
+        self._parts = [hidden, DIRECTIONS, hidden, DIRECTIONS, DIRECTIONS, 1, 1]
+        self.state_size = sum(self._parts)
+        places = torch.arange(window * stride)
+        self.register_buffer("places", places.float())
+        self.register_buffer("looked", (places % stride == 0).float()[:, None])
+        self.register_buffer("due", (places == stride * (window - 1)).float()[:, None])
+        self.register_buffer("shown", one_hot((places // stride + 1) % window, window).float())  # (L, window)
+        self.register_buffer("following", ((places + 1) % len(places)).float()[:, None])
+        self.register_buffer("to_squared_lengths", sum_of_coordinates())
+        self.register_buffer("to_joints", bones_to_joints(bone_lengths()))
+
+    @property
+    def bits_per_frame(self) -> float:
+        """The most that a frame can carry, on average over a window."""
+        return math.log2(self.network.settings.codes) / len(self.places)
+
+    def halve(self) -> None:
+        raise NotImplementedError("codes named in half precision would be others: motion tokens stay float32")
+
+    def advance(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
+        knows, before, told, first, second, place, old = torch.split(state, self._parts, 1)
+        network, settings = self.network, self.network.settings
+        at = (place == self.places).float()  # (N, L)
+        looked, due = at @ self.looked > 0, at @ self.due > 0  # (N, 1)
+        directions = self.facing(joints.flatten(1))
+        before = torch.where(old > 0, before, directions)
+        known = _gru_step(network.remember, network.seen(directions, before), knows)
+        knows, before = torch.where(looked, known, knows), torch.where(looked, directions, before)
+        code = one_hot(network.name(knows).argmax(1), settings.codes).to(knows)
+        told = torch.where(due, _gru_step(network.follow, network.embed(code).relu(), told), told)
+        drawn = network.draw(told).reshape(-1, settings.window, DIRECTIONS)
+        drawn = ((at @ self.shown)[:, :, None] * drawn).sum(1)  # (N, 72)
+        first = torch.where(old > 0, torch.lerp(first, drawn, settings.smoothing), drawn)
+        second = torch.where(old > 0, torch.lerp(second, first, settings.smoothing), first)
+        return torch.cat([knows, before, told, first, second, at @ self.following, torch.ones_like(old)], 1)
+
+    def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
+        drawn = torch.split(state, self._parts, 1)[4]
+        directions = drawn / ((drawn * drawn) @ self.to_squared_lengths).sqrt().clamp_min(_LEAST)
+        body: Tensor = directions @ self.to_joints  # SpineBase at the origin
+        return body.reshape(-1, 1, JOINTS, 3)
+
+    def sequence(self, joints: Tensor, present: Tensor) -> Tensor:
+        """Frame by frame: frames without a body are not seen, as in the stream."""
+        state = joints.new_zeros(joints.shape[0], self.state_size)
+        frames = []
+        for frame, there in zip(joints.unbind(1), present.unbind(1), strict=True):
+            advanced = self.advance(frame, None, state)
+            state = torch.where(there > 0, advanced, state)
+            frames.append(self.anonymize(frame, None, state) * there[..., None, None])
+        return torch.stack(frames, 1)
+
+
+def _gru_step(gru: nn.GRU, x: Tensor, hidden: Tensor) -> Tensor:
+    """(N, hidden) after one step, as `nn.GRU` computes it: elementary nodes, which every runner has."""
+    of_x, of_hidden, bias_of_x, bias_of_hidden = gru.all_weights[0]
+    reset, update, new = linear(x, of_x, bias_of_x).chunk(3, 1)
+    reset_h, update_h, new_h = linear(hidden, of_hidden, bias_of_hidden).chunk(3, 1)
+    candidate = torch.tanh(new + torch.sigmoid(reset + reset_h) * new_h)
+    return torch.lerp(candidate, hidden, torch.sigmoid(update + update_h))

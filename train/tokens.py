@@ -1,0 +1,194 @@
+"""Training of motion tokens: a recognizer learns beside the anonymizer, attackers learn against it and begin anew.
+
+Attackers and recognizer see codes, not bodies: what is drawn follows from codes, so nobody who sees bodies can know
+more, and codes are learned from a hundred times faster.
+"""
+
+from typing import cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from skelanon.configs.training import TokensRun
+
+from .anonymizers.facing import Facing
+from .anonymizers.tokens import Coded, TokenNetwork
+from .clip_of_codes import CodeClassifier
+from .data.clips import Batch
+from .data.splits import Split, classes_of
+from .data.store import SkeletonDataset
+from .losses import kl_from_prior, prior_of
+from .task import Learner, Sums, Task, step_together, targets, top_k
+
+_GROWS = 20
+"""Epochs in which alpha grows from nothing."""
+_STEEPEST = 1.0
+"""Gradients are clipped to this norm: memory over a hundred frames has steep ones."""
+
+
+class Recognizer(nn.Module):
+    """Tells actions from codes; beside it a layer that tells them from what the encoder knows in the end."""
+
+    def __init__(self, codes: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.of_codes = CodeClassifier("recurrent", codes, classes)
+        self.of_encoder = nn.Linear(hidden, classes)
+
+    def forward(self, codes: Tensor, there: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        return self.of_codes(codes, there), self.of_encoder(hidden)
+
+
+class TokensTask(Task):
+    """Minimises the objective; each step of the anonymizer follows some of every attacker."""
+
+    def __init__(self, run: TokensRun, dataset: SkeletonDataset, parts: Split) -> None:
+        self._run = run
+        self.classes = {
+            "action": classes_of(dataset, run.data.action, parts, "data.action"),
+            "private": classes_of(dataset, run.data.private, parts, "data.private"),
+        }
+        actions, persons = len(self.classes["action"]), len(self.classes["private"])
+        form = run.tokens
+        network = TokenNetwork(form)
+        attackers = (
+            CodeClassifier(CodeClassifier.kind_of(i), form.codes, persons) for i in range(run.adversaries.number)
+        )
+        self._adversaries = {
+            f"adversary{number}": Learner(attacker, run.adversaries.optimizer)
+            for number, attacker in enumerate(attackers, 1)
+        }
+        self.learners = {
+            "anonymizer": Learner(network, run.optimizer),
+            "recognizer": Learner(Recognizer(form.codes, form.hidden, actions), run.optimizer),
+            **self._adversaries,
+        }
+        private = targets(dataset, parts.train, run.data, {"private": self.classes["private"]})
+        self._prior = prior_of(torch.from_numpy(private[:, 0]), persons)
+        self._steps = max(1, len(parts.train) // run.trainer.batch_size)
+        self._facing = Facing()
+
+    def setup(self, fabric: Fabric) -> None:
+        super().setup(fabric)
+        self._prior = self._prior.to(fabric.device)
+        self._facing.to(fabric.device)
+
+    def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
+        directions, frames = self._augmented(*self._seen(batch))
+        run, form = self._run, self._run.tokens
+        coded, codes, drawn = self.learners["anonymizer"].wrapped(directions, run.gumbel)
+        there = _there(frames // form.window, codes.shape[1])
+        action, person = batch.targets.unbind(1)
+        self._renew(number)
+        attacked = self._attack(codes.detach(), there, person)
+        told, hinted = self.learners["recognizer"].wrapped(codes, there, _last(coded, frames))
+        private = torch.stack(
+            [kl_from_prior(one.wrapped(codes, there), self._prior) for one in self._adversaries.values()]
+        )
+        losses = {
+            "action_loss": cross_entropy(told, action),
+            "hint_loss": cross_entropy(hinted, action),
+            "private_loss": (private.max() + private.mean()) / 2,
+            "reconstruction_loss": self._reconstruction(directions, drawn, frames),
+            "usage_bits": _usage_bits(coded, there),
+        }
+        objective = run.objective
+        loss = (
+            losses["action_loss"]
+            + objective.hint * losses["hint_loss"]
+            + self._alpha(number) * losses["private_loss"]
+            + objective.reconstruction * losses["reconstruction_loss"]
+            - objective.usage * losses["usage_bits"] * torch.log(torch.tensor(2.0))
+        )
+        step_together(loss, self.learners["anonymizer"], self.learners["recognizer"], steepest=_STEEPEST)
+        return {
+            "loss": loss.detach(),
+            "adversary_loss": attacked,
+            **{name: one.detach() for name, one in losses.items()},
+        }
+
+    def measure(self, batch: Batch) -> Sums:
+        directions, frames = self._seen(batch)
+        coded, codes, drawn = self.learners["anonymizer"].wrapped(directions, 0.0)
+        there = _there(frames // self._run.tokens.window, codes.shape[1])
+        told, _ = self.learners["recognizer"].wrapped(codes, there, _last(coded, frames))
+        reconstruction = self._reconstruction(directions, drawn, frames)
+        metrics: Sums = {"test_reconstruction": (reconstruction * len(codes), len(codes))}
+        metrics |= top_k(told, batch.targets[:, 0], "action")
+        for name, adversary in self._adversaries.items():
+            metrics |= top_k(adversary.wrapped(codes, there), batch.targets[:, 1], name)
+        return metrics
+
+    def _seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(N, F, 72) directions of the frames that are looked at, and (N,) how many of them there are."""
+        stride = self._run.tokens.stride
+        rows = batch.joints[:, ::stride, 0].flatten(2)
+        directions = self._facing(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+        return directions, batch.present[:, ::stride, 0].sum(1).long()
+
+    def _augmented(self, directions: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Another pace, another beginning within the first window, noise."""
+        settings, window = self._run.augmentation, self._run.tokens.window
+        clips, longest, _ = directions.shape
+        device = directions.device
+        pace = torch.exp(settings.pace * (2 * torch.rand(clips, device=device) - 1))
+        start = torch.randint(0, window, (clips,), device=device)
+        at = start[:, None] + torch.arange(longest, device=device) * pace[:, None]  # (N, F), in recorded frames
+        last = (frames - 1).clamp_min(0)[:, None]
+        lower = at.long().minimum(last)
+        upper = (lower + 1).minimum(last)
+        share = (at - lower).clamp(0, 1)[..., None]
+        clip = torch.arange(clips, device=device)[:, None]
+        warped = torch.lerp(directions[clip, lower], directions[clip, upper], share)
+        fixed = torch.randn(clips, 1, warped.shape[2], device=device)
+        noisy = warped + settings.noise * (3 * fixed + torch.randn_like(warped))
+        left = ((frames - start).clamp_min(1) / pace).long().clamp(min(2 * window, longest), longest)
+        return noisy, left
+
+    def _attack(self, codes: Tensor, there: Tensor, person: Tensor) -> Tensor:
+        """Some steps of every attacker; returns the mean of their last losses."""
+        losses = []
+        for adversary in self._adversaries.values():
+            for _ in range(self._run.adversaries.steps):
+                loss = cross_entropy(adversary.wrapped(codes, there), person)
+                adversary.step(loss)
+            losses.append(loss.detach())
+        return torch.stack(losses).mean()
+
+    def _renew(self, number: int) -> None:
+        """At the first step of some epochs, one attacker after the other begins anew."""
+        epoch, step = divmod(number, self._steps)
+        turn, between = divmod(epoch, self._run.adversaries.renewed_every)
+        if turn and not between and not step:
+            adversary = list(self._adversaries.values())[(turn - 1) % len(self._adversaries)]
+            cast(CodeClassifier, adversary.network).reset()
+            adversary.optimizer.state.clear()
+
+    def _alpha(self, number: int) -> float:
+        objective = self._run.objective
+        late = number / self._steps - objective.warm_up_epochs
+        return objective.alpha * min(1.0, max(0.0, late / _GROWS))
+
+    def _reconstruction(self, directions: Tensor, drawn: Tensor, frames: Tensor) -> Tensor:
+        """Mean squared difference between what is drawn and what was seen a window before; first, the first frame."""
+        late = self._run.tokens.window - 1
+        wanted = torch.cat([directions[:, :1].expand(-1, late, -1), directions], 1)[:, : drawn.shape[1]]
+        seen = _there(frames, drawn.shape[1])
+        return ((drawn - wanted).square().mean(2) * seen).sum() / seen.sum()
+
+
+def _there(counts: Tensor, longest: int) -> Tensor:
+    """(N, longest) float32: 1 for the first `counts` of each row."""
+    return (torch.arange(longest, device=counts.device) < counts[:, None]).float()
+
+
+def _last(coded: Coded, frames: Tensor) -> Tensor:
+    """(N, hidden), what the encoder knows at each clip's end."""
+    return coded.hidden[torch.arange(len(frames), device=frames.device), (frames - 1).clamp_min(0)]
+
+
+def _usage_bits(coded: Coded, there: Tensor) -> Tensor:
+    """Entropy of how often each code is named."""
+    share = (coded.logits.softmax(-1) * there[..., None]).sum((0, 1)) / there.sum()
+    return -(share * share.clamp_min(1e-9).log2()).sum()
