@@ -11,6 +11,7 @@ import typer
 
 from .exits import Exit
 from .record import asked_to_end, shown
+from .run import check_recordings
 
 if TYPE_CHECKING:
     from skelanon.configs import CaptureSettings
@@ -38,6 +39,7 @@ def capture(
     from skelanon.sensors.remote.sender import Sender
 
     settings = load_capture(config, overrides or [])
+    check_recordings({"sensor": settings.sensor})
     keys = load_client_keys(settings.curve.secret_key, settings.curve.node) if settings.curve is not None else None
     with (
         asked_to_end() as asked,

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ from .exits import Exit
 
 if TYPE_CHECKING:
     from skelanon.configs import NodeSettings
+    from skelanon.configs.schema import SensorSettings
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def _run(settings: "NodeSettings", load: "Callable[[], NodeSettings] | None" = N
     logs.apply(settings.log)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.OK))  # a container's first process would not notice it
     notifier = Notifier.from_environment(os.environ, os.getpid())
-    _check_recordings(settings)
+    check_recordings({f"sensors.{name}": sensor for name, sensor in settings.sensors.items()})
     node = create_node(settings)
     if settings.publish.wait_for_subscribers:
         log.info("waiting for %d subscriptions", settings.publish.wait_for_subscribers)
@@ -126,15 +127,16 @@ def _run(settings: "NodeSettings", load: "Callable[[], NodeSettings] | None" = N
         sys.exit(Exit.NO)
 
 
-def _check_recordings(settings: "NodeSettings") -> None:
-    """Raise SensorError where there is nothing to replay: a camera may come back, but a wrong path stays wrong."""
-    from skelanon.configs import ReplaySettings
-    from skelanon.sensors import SensorError, create_sensor
+def check_recordings(sensors: "Mapping[str, SensorSettings]") -> None:
+    """Raise SensorError where there is nothing to play: a camera may come back, but a wrong path stays wrong.
 
-    for name, sensor in settings.sensors.items():
-        if isinstance(sensor, ReplaySettings):
-            try:
-                with create_sensor(sensor):
-                    pass
-            except SensorError as error:
-                raise SensorError(f"`sensors.{name}`: {error}") from error
+    sensors: settings, each with its key in the configuration.
+    """
+    from skelanon.sensors import SensorError
+    from skelanon.sensors.factory import check_recording
+
+    for key, sensor in sensors.items():
+        try:
+            check_recording(sensor)
+        except SensorError as error:
+            raise SensorError(f"`{key}`: {error}") from error

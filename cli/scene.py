@@ -138,8 +138,12 @@ class Scene:
         bones = np.stack([joints[[PARENTS[joint] for joint in BONES]], joints[list(BONES)]], axis=1)  # (24, 2, 3)
         head, neck = joints[INDEX["Head"]], joints[INDEX["Neck"]]
         log = self._recording.log
-        log(f"{path}/joints", rr.Points3D(joints, radii=_JOINT_M, colors=points))
-        log(f"{path}/bones", rr.LineStrips3D(bones, radii=_BONE_M, colors=colour))
+        # Both in one row: the viewer takes what comes as it comes, and would tear joints from bones.
+        log(
+            path,
+            rr.Points3D(joints, radii=_JOINT_M, colors=points),
+            rr.LineStrips3D(bones, radii=_BONE_M, colors=colour),
+        )
         # Above the head, whichever way is up.
         log(f"{path}/id", rr.Points3D([2.5 * head - 1.5 * neck], radii=0.0, colors=colour, labels=[str(body)]))
 

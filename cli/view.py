@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,10 +31,18 @@ log = logging.getLogger(__name__)
 
 POLL_MS: Final = 50
 TICK_S: Final = 1.0
+FLUSH_S: Final = 5.0
 START_S: Final = 30.0
 """Time that the viewer has to open its window."""
 MEMORY: Final = "2GB"
 """What the viewer may hold; beyond it the oldest goes."""
+_PROXIES: Final = ("all_proxy", "https_proxy", "http_proxy", "ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
+_ALONE: Final = {
+    "RERUN_APP_ONLY": "true",  # no greeting
+    **dict.fromkeys(_PROXIES, "http://127.0.0.1:9"),  # the port for what is thrown away: nobody is there
+    **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1"),
+}
+"""The viewer's surroundings."""
 
 
 def view(
@@ -64,19 +73,24 @@ def view(
         open_subscriber(endpoint, streams or named, key, node_key, on_event=scene.tell) as subscriber,
         _into(recording, save) as there,
     ):
-        _follow(subscriber, scene, lambda: asked() or not there(), seconds, every=save is not None)
+        until_s = time.monotonic() + (seconds if seconds is not None else float("inf"))
+        _follow(subscriber, scene, lambda: asked() or time.monotonic() >= until_s, there, every=save is not None)
     if not scene.frames:
         end_without_frames(endpoint)
     if save is not None:
+        _check_whole(save)
         typer.echo(f"{save}: {scene.frames} frames ({', '.join(sorted(subscriber.streams))}); open it with `rerun`")
 
 
 def _follow(
-    subscriber: "Subscriber", scene: "Scene", ended: Callable[[], bool], seconds: float | None, *, every: bool
+    subscriber: "Subscriber", scene: "Scene", ended: Callable[[], bool], there: Callable[[], bool], *, every: bool
 ) -> None:
-    """Show what comes until the end. every: each frame; else what a slow viewer cannot take is passed over."""
-    started_s = ticked_s = time.monotonic()
-    while not ended() and (seconds is None or time.monotonic() - started_s < seconds):
+    """Show what comes until the end, or until nothing is there to show it in, which is looked at now and then.
+
+    every: show each frame; else what a slow viewer cannot take is passed over.
+    """
+    ticked_s = time.monotonic()
+    while not ended():
         if every:
             frame = subscriber.read(POLL_MS)
             if frame is not None:
@@ -87,12 +101,14 @@ def _follow(
         if time.monotonic() - ticked_s >= TICK_S:
             ticked_s = time.monotonic()
             scene.tick(subscriber.streams)
+            if not there():
+                break
     scene.tick(subscriber.streams)
 
 
 @contextmanager
 def _into(recording: "rr.RecordingStream", save: Path | None) -> Iterator[Callable[[], bool]]:
-    """Where the recording goes: a file, or a viewer, which is ended at the end. Yields whether it is still there."""
+    """Where the recording goes: a file, or a viewer, which ends with it. Yields what tells if it is there."""
     if save is not None:
         try:
             save.touch(exist_ok=False)
@@ -100,7 +116,7 @@ def _into(recording: "rr.RecordingStream", save: Path | None) -> Iterator[Callab
             raise typer.BadParameter(f"cannot write `--save` {str(save)!r}: {error.strerror}") from error
         recording.save(save)
         try:
-            yield lambda: True
+            yield lambda: _written(recording)
         finally:
             recording.disconnect()
         return
@@ -112,15 +128,36 @@ def _into(recording: "rr.RecordingStream", save: Path | None) -> Iterator[Callab
             recording.disconnect()
 
 
+def _written(recording: "rr.RecordingStream") -> bool:
+    """Whether what was to be written so far could be."""
+    try:
+        recording.flush(timeout_sec=FLUSH_S)
+    except RuntimeError:  # in Rerun's words, which it has logged with the cause
+        return False
+    return True
+
+
+def _check_whole(file: Path) -> None:
+    """End the command if a file lacks its end: the disk is full, or fails."""
+    from rerun.chunk import RrdReader
+
+    try:
+        with warnings.catch_warnings(action="error"):
+            RrdReader(file).recordings()
+    except (RuntimeError, Warning) as error:
+        typer.echo(f"error: {str(file)!r} could not be written to its end; is the disk full?", err=True)
+        raise typer.Exit(Exit.UNAVAILABLE) from error
+
+
 @contextmanager
 def _viewer() -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """The viewer, in a process of its own, and the port that it takes data at.
 
-    Not by `rerun.spawn`: its viewer listens on all interfaces. And with its reports of usage to its maker turned off:
-    it knows no other way than its settings.
+    Not by `rerun.spawn`: its viewer listens on all interfaces. Its reports of usage to its maker are turned off, for
+    which it knows no other way than its settings, and its question for newer versions gets nowhere.
     """
     program = _program()
-    environment = {**os.environ, "RERUN_APP_ONLY": "true"}  # no greeting
+    environment = {**os.environ, **_ALONE}
     subprocess.run([program, "analytics", "disable"], env=environment, capture_output=True, check=True)
     port = _free_port()
     options = ["--bind", "127.0.0.1", "--port", str(port), "--memory-limit", MEMORY, "--server-memory-limit", "64MB"]

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from .capture import CaptureSettings
+from .proxy import ProxySettings
 from .schema import NodeSettings
 from .tree import UNNAMED, Choice, Tree, checked, override, read
 
@@ -15,6 +16,7 @@ _NODE: Final = TypeAdapter(NodeSettings)
 _SENSOR: Final = Choice("kind", ("synthetic", "replay"), place=("sensors", None))
 _CAPTURE: Final = TypeAdapter(CaptureSettings)
 _CAPTURED: Final = Choice("kind", ("synthetic", "replay"), place=("sensor",))
+_PROXY: Final = TypeAdapter(ProxySettings)
 
 
 def load_settings(path: str | Path, overrides: Iterable[str] = ()) -> NodeSettings:
@@ -29,6 +31,11 @@ def load_settings(path: str | Path, overrides: Iterable[str] = ()) -> NodeSettin
 def load_capture(path: str | Path, overrides: Iterable[str] = ()) -> CaptureSettings:
     """Read the settings of `skelanon capture`, as `load_settings` reads a node's. Raises ConfigError."""
     return checked(_CAPTURE, _CAPTURED, *_read(path, overrides))
+
+
+def load_proxy(path: str | Path, overrides: Iterable[str] = ()) -> ProxySettings:
+    """Read the settings of `skelanon proxy`, as `load_settings` reads a node's. Raises ConfigError."""
+    return checked(_PROXY, _SENSOR, *_read(path, overrides))
 
 
 def check(tree: object, source: str) -> NodeSettings:

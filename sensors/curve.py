@@ -4,15 +4,12 @@ import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import zmq
 
 from .errors import LinkError
 from .keys import KeyPair, load_public_key
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +30,21 @@ class AllowList:
         self.refused = 0
         self._logged_s = -LOG_PERIOD_S
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def covers(self, other: "AllowList") -> bool:
+        """Whether it lets in everyone whom another list lets in."""
+        return self._keys >= other._keys
+
     def become(self, other: "AllowList") -> int:
         """Let those in whom another list lets in, from now on; returns how many they are. From any thread."""
         self._keys = other._keys
         return len(self._keys)
+
+    def forget(self, key: bytes) -> None:
+        """Let one in no more."""
+        self._keys -= {key}
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Whether a key may connect. Called by the authenticator in its own thread."""
@@ -55,18 +63,18 @@ class AllowList:
         return allowed
 
 
-def load_clients(folder: str | Path) -> AllowList:
-    """Those whose public keys lie in the folder of `publish.curve.clients`. Raises LinkError: none, or not a folder."""
+def load_clients(folder: str | Path, setting: str = "publish.curve.clients") -> AllowList:
+    """Those whose public keys lie in the folder that a setting names. Raises LinkError: none, or not a folder."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise LinkError(f"`publish.curve.clients` is {str(folder)!r}, which is not a folder")
+        raise LinkError(f"`{setting}` is {str(folder)!r}, which is not a folder")
     keys = [load_public_key(path) for path in sorted(folder.glob("*.key"))]
     if not keys:
         raise LinkError(
-            f"`publish.curve.clients` is {str(folder)!r}, which holds no `.key` file: nobody could subscribe; "
+            f"`{setting}` is {str(folder)!r}, which holds no `.key` file: nobody could subscribe; "
             "make one with `skelanon keys new NAME` and copy its `.key` file there"
         )
-    return AllowList(keys, "`publish.curve.clients`")
+    return AllowList(keys, f"`{setting}`")
 
 
 class CurveServer:

@@ -2,10 +2,16 @@
 
 import ipaddress
 import os
-import socket
+import socket as sockets
 import stat
+from typing import Final
+
+import zmq
 
 from .errors import LinkError
+
+HANDSHAKE_MS: Final = 5000
+"""A connection that has not shaken hands for so long is closed; ZeroMQ itself would wait 30 s."""
 
 
 def is_local(endpoint: str, setting: str = "publish.endpoint") -> bool:
@@ -40,10 +46,19 @@ def why_taken(endpoint: str) -> str | None:
         return None
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         return "a file is there that is not a socket"
-    with socket.socket(socket.AF_UNIX) as probe:
+    with sockets.socket(sockets.AF_UNIX) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(path)
         except OSError:
             return None  # left behind by a node that was killed
     return "Address already in use"
+
+
+def set_limits(socket: "zmq.Socket[bytes]", max_message_bytes: int) -> None:
+    """Bound what a stranger can cost a socket that binds: the size of messages, the time until it has shaken hands.
+
+    ZeroMQ ends a connection that sends a larger message.
+    """
+    socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)

@@ -9,6 +9,7 @@ from skelanon.configs.schema import (
     SyntheticSettings,
 )
 
+from .errors import SensorError
 from .sensor import Sensor
 
 
@@ -35,3 +36,25 @@ def create_sensor(settings: SensorSettings) -> Sensor:
             from .kinect_v2 import KinectV2
 
             return KinectV2(settings)
+
+
+def check_recording(settings: SensorSettings) -> None:
+    """Raise SensorError where `settings` name a recording and there is none to play; cameras are not touched."""
+    match settings:
+        case ReplaySettings():
+            with create_sensor(settings):
+                pass
+        case AzureKinectSettings(file=str(file)):
+            if (reason := _why_unreadable(file)) is not None:
+                raise SensorError(f"`file` cannot be read: {reason}; name a recording (.mkv)")
+
+
+def _why_unreadable(path: str) -> str | None:
+    """In words that do not name it."""
+    try:
+        with open(path, "rb"):
+            return None
+    except OSError as error:
+        return error.strerror
+    except ValueError:  # a NUL in the path
+        return "not a path"

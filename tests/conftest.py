@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from skelanon.train.data.store import SkeletonDataset
 
+pytest_plugins = ["azure_stand_in", "kinect_stand_in"]
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -199,9 +201,8 @@ class RawNode:
         self.send("frame", self.frame_of(sequence) | changes, stream)
 
     def status(self, state: str, stream: str = "hall") -> None:
-        counts = dict.fromkeys(["uptime_s", "rate_in_hz", "rate_out_hz", "frames_in", "frames_out"], 0)
-        more = dict.fromkeys(["dropped", "withheld", "faults"], 0)
-        self.send("status", {"state": state, **counts, **more, "latency_us": {}}, stream)
+        names = ["rate_in_hz", "rate_out_hz", "frames_in", "frames_out", "dropped", "withheld", "faults"]
+        self.send("status", {"state": state, "uptime_s": 0, **dict.fromkeys(names, 0), "latency_us": {}}, stream)
 
     def schema(self, stream: str = "hall") -> None:
         message = {
@@ -337,7 +338,7 @@ def write_dataset(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Sk
 @pytest.fixture(scope="session")
 def make_run(write_dataset: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrainingRun]:
     """Makes settings of a run, changed, on a set that is learnt in seconds: 3 persons, 3 actions, 4 trials of each."""
-    pytest.importorskip("torch").set_num_threads(1)  # more would but wait for each other
+    pytest.importorskip("torch").set_num_threads(1)
     persons, activities = population(0, 3), (Activity.WAVE, Activity.WALK, Activity.STAND)
     labels = [{"subject": s, "action": a, "trial": t} for s in range(3) for a in range(3) for t in range(4)]
     joints = (skeleton_sequence(persons[s], activities[a], 15, 12 + 4 * t, t) for s, a, t in map(dict.values, labels))
@@ -353,7 +354,13 @@ def make_run(write_dataset: Callable[..., Any], tmp_path_factory: pytest.TempPat
 
     def make(task: str = "classifier", **changes: Any) -> TrainingRun:
         trainer = {"epochs": 4, "batch_size": 6, "accelerator": "cpu"}
-        tree = {"task": task, "data": data, "trainer": trainer, "optimizer": {"learning_rate": 0.01}, **of_task[task]}
+        tree = {
+            "task": task,
+            "data": data,
+            "trainer": trainer,
+            "optimizer": {"learning_rate": 0.01},
+            **of_task.get(task, {}),
+        }
         for key, value in ({"out": str(tmp_path_factory.mktemp("runs") / task)} | changes).items():
             tree[key] = {**tree.get(key, {}), **value} if isinstance(value, dict) else value
         return TypeAdapter[TrainingRun](TrainingRun).validate_python(tree)

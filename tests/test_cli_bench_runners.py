@@ -53,7 +53,7 @@ def test_the_runners_are_compared_at_the_load_that_is_asked_for(tmp_path: Path) 
 def test_both_at_once_are_refused(tmp_path: Path) -> None:
     done = bench(tmp_path, "--runners", "--gpu")
     assert done.returncode == 2
-    assert "give --runners or --gpu, not both" in done.stderr
+    assert "give one of --runners, --gpu and --load" in done.stderr
 
 
 def test_the_gpu_bench_gives_every_figure_beside_its_floor() -> None:

@@ -15,9 +15,10 @@ import yaml
 from typer.testing import CliRunner
 
 from skelanon.cli.checks import configured
+from skelanon.cli.exits import Exit, code_of
 from skelanon.cli.main import app
 from skelanon.configs import ConfigError, check, load_capture, load_settings
-from skelanon.sensors import LinkError
+from skelanon.sensors import LinkError, SensorError
 from skelanon.sensors.keys import create_keys
 from skelanon.stream import Node, Subscriber, create_node
 
@@ -136,6 +137,23 @@ def test_the_doctor_says_what_a_remote_sensor_lacks(tmp_path: Path, monkeypatch:
     (line,) = configured.opened(str(config))
     assert (line.state, line.fatal) == ("broken", True)
     assert "raw frames go there with `curve` only" in line.found
+
+
+@pytest.mark.parametrize(
+    ("sensor", "words"),
+    [
+        ({"kind": "replay", "path": "/nowhere/P042"}, "`sensor`: `path` cannot be read: No such file or directory"),
+        ({"kind": "azure_kinect", "file": "/nowhere/P042"}, "`sensor`: `file` cannot be read: No such file"),
+        ({"kind": "azure_kinect", "file": "/"}, "`sensor`: `file` cannot be read: Is a directory"),
+        ({"kind": "azure_kinect", "file": "P\0"}, "`sensor`: `file` cannot be read: not a path"),
+    ],
+)
+def test_a_recording_that_is_not_there_is_not_waited_for(sensor: dict[str, str], words: str, tmp_path: Path) -> None:
+    config = settings_file(tmp_path, sensor=sensor, endpoint=f"ipc://{tmp_path}/nobody")
+    with pytest.raises(SensorError, match=words) as caught:
+        CliRunner().invoke(app, ["capture", str(config)], catch_exceptions=False)
+    assert "P042" not in str(caught.value)
+    assert code_of(caught.value) == Exit.USAGE
 
 
 def test_a_recording_that_reaches_nobody_ends_with_a_no(tmp_path: Path) -> None:

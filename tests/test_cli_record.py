@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from skelanon.cli.main import app
 from skelanon.configs import check
 from skelanon.sensors.ntu import read_skeleton
-from skelanon.stream import Event, Node, Recording, Subscriber, create_keys, create_node
+from skelanon.stream import Event, Node, Player, Recording, Subscriber, create_keys, create_node
 
 if TYPE_CHECKING:
     from tests.conftest import RawNode
@@ -33,7 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "skelanon.cli.main"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
 SECOND = 1_000_000_000
-KILLS = 15
+KILLS = int(os.environ.get("SKELANON_KILLS", "15"))
+"""Recorders that live side by side, each for a random time."""
 RATE_HZ = 100
 
 
@@ -96,7 +97,7 @@ class Publishing:
 
 
 def check_killed(path: Path, killed_ns: int) -> int:
-    """That a killed recorder's file can be read, without a hole, to a second before its end; its frames."""
+    """That a killed recorder's file can be read and played, without a hole, to a second before its end; its frames."""
     recording = Recording(path, on_event=_fail)
     frames = list(recording)
     for frame in frames:
@@ -107,6 +108,9 @@ def check_killed(path: Path, killed_ns: int) -> int:
     assert damage.records == 0
     if frames:
         assert killed_ns - frames[-1].received_ns < SECOND
+        with Player(Recording(path), "tcp://127.0.0.1:*", fast=True) as player:
+            player.run()
+        assert player.frames == len(frames)
     return len(frames)
 
 

@@ -32,15 +32,21 @@ Rows = list[dict[str, Any]]
 COMMAND = [sys.executable, "-m", "skelanon.cli.main", "view"]
 MEASURES = {"latency_ms", "rate_hz", "counts"}
 COMPONENTS = {
-    "joints": {"Points3D:positions", "Points3D:radii", "Points3D:colors"},
+    "body": {
+        "Points3D:positions",
+        "Points3D:radii",
+        "Points3D:colors",
+        "LineStrips3D:strips",
+        "LineStrips3D:radii",
+        "LineStrips3D:colors",
+    },
+    "gone": {"Clear:is_recursive"},
     "id": {"Points3D:positions", "Points3D:radii", "Points3D:colors", "Points3D:labels"},
-    "bones": {"LineStrips3D:strips", "LineStrips3D:radii", "LineStrips3D:colors"},
-    "place": {"Clear:is_recursive"},
     "stage": {"ViewCoordinates:xyz"},
     "event": {"TextLog:text", "TextLog:level"},
     "measure": {"Scalars:scalars"},
 }
-"""All that may be in a file."""
+"""All that may be in a row of a file."""
 
 
 def rows(path: Path) -> dict[str, Rows]:
@@ -54,7 +60,9 @@ def rows(path: Path) -> dict[str, Rows]:
         columns = [held.cast("int64") if pyarrow.types.is_timestamp(held.type) else held for held in batch.columns]
         names = batch.schema.names
         values = zip(*(column.to_pylist() for column in columns), strict=True)
-        found[chunk.entity_path] += [dict(zip(names, row, strict=True)) for row in values]
+        found[chunk.entity_path] += [
+            {name: value for name, value in zip(names, row, strict=True) if value is not None} for row in values
+        ]
     return {entity: sorted(held, key=lambda row: row["rerun.controls.RowId"]) for entity, held in found.items()}
 
 
@@ -68,11 +76,13 @@ def laid_out(path: Path) -> set[str]:
     return {name for batch in batches if origin in batch.schema.names for (name,) in batch.column(origin).to_pylist()}
 
 
-def kind_of(entity: str) -> str:
+def kind_of(entity: str, row: dict[str, Any]) -> str:
     parts = entity.split("/")[1:]
     if parts[0] != "bodies":
         return "event" if parts[0] == "events" else "measure" if parts[0] in MEASURES else entity
-    return ("stage", "place", parts[-1])[len(parts) - 2]
+    if len(parts) == 3:
+        return "gone" if "Clear:is_recursive" in row else "body"
+    return "stage" if len(parts) == 2 else parts[-1]
 
 
 @pytest.fixture(autouse=True)
@@ -120,14 +130,13 @@ def check_bodies(held: dict[str, Rows], frames: list[ReceivedFrame]) -> int:
     """That the bodies in a file are those of the frames, bit for bit and id by id; how many were compared."""
     shown: dict[tuple[str, int], dict[int, Any]] = defaultdict(dict)
     for entity in held:
-        if kind_of(entity) != "joints":
+        if not entity.endswith("/id"):
             continue
-        place, stream = entity.removesuffix("/joints"), entity.split("/")[2]
-        rows_of = zip(held[f"{place}/joints"], held[f"{place}/bones"], held[f"{place}/id"], strict=True)
-        for joints, bones, name in rows_of:
-            assert joints["sequence"] == bones["sequence"] == name["sequence"]
-            body = int(name["Points3D:labels"][0])
-            shown[stream, joints["sequence"]][body] = (joints, bones)
+        place, stream = entity.removesuffix("/id"), entity.split("/")[2]
+        seen = [row for row in held[place] if kind_of(place, row) == "body"]
+        for row, name in zip(seen, held[entity], strict=True):
+            assert row["sequence"] == name["sequence"]
+            shown[stream, row["sequence"]][int(name["Points3D:labels"][0])] = row
     compared = 0
     for frame in frames:
         bodies = shown.get((frame.stream, frame.sequence))
@@ -135,11 +144,11 @@ def check_bodies(held: dict[str, Rows], frames: list[ReceivedFrame]) -> int:
             continue
         assert set(bodies) == set(frame.ids)
         for body, joints in zip(frame.ids, frame.joints, strict=True):
-            points, bones = bodies[body]
-            np.testing.assert_array_equal(np.array(points["Points3D:positions"], np.float32), joints)
+            row = bodies[body]
+            np.testing.assert_array_equal(np.array(row["Points3D:positions"], np.float32), joints)
             ends = np.stack([joints[[PARENTS[joint] for joint in BONES]], joints[list(BONES)]], axis=1)
-            np.testing.assert_array_equal(np.array(bones["LineStrips3D:strips"], np.float32), ends)
-            assert points["captured"] == frame.captured_ns
+            np.testing.assert_array_equal(np.array(row["LineStrips3D:strips"], np.float32), ends)
+            assert row["captured"] == frame.captured_ns
             compared += 1
     return compared
 
@@ -162,10 +171,9 @@ def test_the_file_holds_what_was_published_and_nothing_else(tmp_path: Path, run_
     held = rows(out)
     for entity, written in held.items():
         for row in written:
-            assert {name for name in row if ":" in name} == COMPONENTS[kind_of(entity)]
-            assert set(row) - COMPONENTS[kind_of(entity)] <= {
-                "rerun.controls.RowId", "captured", "sequence", "log_time",
-            }  # fmt: skip
+            components = COMPONENTS[kind_of(entity, row)]
+            assert components <= set(row)
+            assert set(row) - components <= {"rerun.controls.RowId", "captured", "sequence", "log_time"}
     assert check_bodies(held, frames) > 100
     for stream in ("hall", "door"):
         rates = [row["Scalars:scalars"][0] for row in held[f"/rate_hz/{stream}"]]
@@ -181,8 +189,9 @@ def test_the_file_holds_what_was_published_and_nothing_else(tmp_path: Path, run_
 
 @pytest.mark.filterwarnings("ignore:RRD file has no footer")  # the stand-in is ended as a viewer is
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a shell script")
+@pytest.mark.parametrize("window", ["closed", "left open"])
 def test_the_viewer_gets_it_and_only_from_this_machine(
-    home: Path, tmp_path: Path, run_node: RunNode, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, run_node: RunNode, monkeypatch: pytest.MonkeyPatch, window: str
 ) -> None:
     """With Rerun's own receiver in the viewer's place, which needs no display, and writes down what it was told."""
     from skelanon.cli import view
@@ -196,22 +205,43 @@ def test_the_viewer_gets_it_and_only_from_this_machine(
     stand_in = tmp_path / "viewer"
     real = view._program()
     stand_in.write_text(
-        f'#!/bin/sh\n[ "$1" = analytics ] && exec "{real}" "$@"\necho "$@" > "{told}"\n'
-        f'exec "{real}" --save "{out}" --bind "$2" --port "$4"\n'
+        f'#!/bin/sh\n[ "$1" = analytics ] && exec "{real}" "$@"\necho "$@ $HTTPS_PROXY" > "{told}"\n'
+        f'exec {"timeout 3" if window == "closed" else ""} "{real}" --save "{out}" --bind "$2" --port "$4"\n'
     )
     stand_in.chmod(0o700)
     monkeypatch.setattr(view, "_program", lambda: stand_in)
     curve = {"secret_key": str(keys / "node.key_secret"), "clients": str(tmp_path / "clients")}
     with run_node(lambda: synthetic(curve=curve)) as node:
-        arguments = ["view", node.publisher.endpoint, "--stream", "hall", "--seconds", "2.5", "--key", str(secret)]
+        arguments = ["view", node.publisher.endpoint, "--stream", "hall", "--key", str(secret)]
+        arguments += ["--seconds", "2.5" if window == "left open" else "30"]
+        began_s = time.monotonic()
         result = CliRunner().invoke(app, [*arguments, "--node-key", str(keys / "node.key")], catch_exceptions=False)
     assert result.exit_code == 0, result.output
+    assert time.monotonic() - began_s < 20, "it ends with the window"
     held = rows(out)
-    assert len(held["/bodies/hall/0/joints"]) > 50
+    assert len(held["/bodies/hall/0/id"]) > 50
     assert "/latency_ms/door" not in held
     assert told.read_text().startswith("--bind 127.0.0.1 --port ")
+    assert told.read_text().endswith(" http://127.0.0.1:9\n"), "its question for newer versions gets nowhere"
     (settings,) = home.rglob("analytics.json")
     assert json.loads(settings.read_text())["analytics_enabled"] is False
+
+
+FULL = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+from skelanon.cli.main import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as Posix does")
+def test_a_full_disk_is_an_error(tmp_path: Path, run_node: RunNode) -> None:
+    with run_node(synthetic) as node:
+        command = [sys.executable, "-c", FULL, "view", node.publisher.endpoint, "--save", str(tmp_path / "a.rrd")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 4, done.stderr
+    assert "could not be written to its end; is the disk full?" in done.stderr
 
 
 class Clock(scene.Clock):
@@ -262,11 +292,14 @@ def test_who_leaves_is_cleared_and_places_are_used_again(tmp_path: Path) -> None
         0: [(0, ["7"]), (1, ["7"]), (3, ["9"])],
         1: [(0, ["8"]), (1, ["8"]), (2, ["8"]), (3, ["8"])],
     }
-    cleared = {place: [row["sequence"] for row in held[f"/bodies/hall/{place}"]] for place in (0, 1)}
+    cleared = {
+        place: [row["sequence"] for row in held[f"/bodies/hall/{place}"] if "Clear:is_recursive" in row]
+        for place in (0, 1)
+    }
     assert cleared == {0: [2, 4], 1: [4]}
-    colours = held["/bodies/hall/0/joints"][0]["Points3D:colors"]
-    assert [colour & 0xFF for colour in colours[:3]] == [60, 120, 255]  # what the sensor did not see is faint
-    assert held["/bodies/hall/0/joints"][0]["Points3D:colors"] != held["/bodies/hall/0/joints"][2]["Points3D:colors"]
+    first, second, third = [row["Points3D:colors"] for row in held["/bodies/hall/0"] if "Points3D:colors" in row]
+    assert [colour & 0xFF for colour in first[:3]] == [60, 120, 255]  # what the sensor did not see is faint
+    assert first == second != third
 
 
 def test_what_goes_wrong_is_written_where_it_happened(tmp_path: Path) -> None:
@@ -297,7 +330,8 @@ def test_what_goes_wrong_is_written_where_it_happened(tmp_path: Path) -> None:
         ("no more fault", "INFO", 99.0),
         ("the node was started anew", "WARN", 101.0),
     ]
-    assert held["/bodies/hall/0"][0]["captured"] == 97_000_000_000, "a stall clears the stage"
+    cleared = [row["captured"] for row in held["/bodies/hall/0"] if "Clear:is_recursive" in row]
+    assert cleared == [97_000_000_000], "a stall clears the stage"
     assert [row["Scalars:scalars"] for row in held["/rate_hz/hall"]] == [[2.0]]
     assert [row["Scalars:scalars"] for row in held["/counts/hall/lost"]] == [[3.0]]
     assert [row["Scalars:scalars"] for row in held["/latency_ms/hall"]] == [[5000.0]] * 4

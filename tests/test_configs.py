@@ -23,7 +23,7 @@ from skelanon.configs import (
 )
 from skelanon.configs.schema import Settings
 
-SHIPPED = sorted(path.name for path in Path(skelanon.configs.__path__[0]).glob("*.yaml") if path.name != "capture.yaml")
+SHIPPED = sorted(path.name for path in Path(skelanon.configs.__path__[0]).glob("*.yaml") if path.name not in ("capture.yaml", "proxy.yaml"))
 
 KINDS: dict[str, type[Settings]] = {
     "remote": RemoteSettings,

@@ -46,7 +46,7 @@ def synthetic(**sensor: Any) -> Node:
 
 
 def a_frame(sequence: int, *ids: int, captured_ns: int = 1_700_000_000_123_456_789) -> ReceivedFrame:
-    joints = (np.arange(len(ids) * 75, dtype=np.float32).reshape(-1, 25, 3) + sequence) / 7
+    joints = (np.arange(len(ids) * 75, dtype=np.float32).reshape(-1, 25, 3) + sequence).astype(np.float32)
     return ReceivedFrame("hall-2", 1, sequence, captured_ns, 0, 0, "ok", ids, joints, None, 0, 0)
 
 
@@ -113,7 +113,7 @@ def test_asyncio_takes_the_named_streams(raw_node: RawNode) -> None:
 
 def test_asyncio_as_a_program(run_node: RunNode) -> None:
     with run_node(synthetic) as node:
-        command = [sys.executable, EXAMPLES / "asyncio_subscriber.py", node.publisher.endpoint]
+        command = [sys.executable, str(EXAMPLES / "asyncio_subscriber.py"), node.publisher.endpoint]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stderr is not None
@@ -132,7 +132,7 @@ def test_osc_arrives_over_udp(run_node: RunNode) -> None:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(20)
         to = ["--port", str(receiver.getsockname()[1])]
-        command = [sys.executable, EXAMPLES / "bridges" / "osc.py", node.publisher.endpoint, *to]
+        command = [sys.executable, str(EXAMPLES / "bridges" / "osc.py"), node.publisher.endpoint, *to]
         with subprocess.Popen(command) as process:
             try:
                 bundles = [parse.OscBundle(receiver.recv(65536)) for _ in range(30)]
@@ -280,7 +280,7 @@ def test_the_ros_node_publishes_markers(run_node: RunNode, monkeypatch: pytest.M
         "visualization_msgs": None,
         "visualization_msgs.msg": SimpleNamespace(Marker=Message, MarkerArray=Message),
     }.items():
-        monkeypatch.setitem(sys.modules, name, module or SimpleNamespace())  # type: ignore[arg-type]
+        monkeypatch.setitem(sys.modules, name, module or SimpleNamespace())
     text = (EXAMPLES / "bridges" / "ros2.md").read_text("utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {"__name__": "ros2"}

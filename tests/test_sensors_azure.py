@@ -1,7 +1,8 @@
 """Azure Kinect through the real pykinect_azure, against stand-ins of its libraries that serve scripts (tests/k4a/)."""
 
+import logging
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -15,126 +16,36 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from azure_stand_in import (
+    ACTIONS,
+    NEEDS,
+    PERIOD_USEC,
+    SERIAL,
+    Cameras,
+    Steps,
+    faulty,
+    persons,
+    steps,
+    write_script,
+)
+from live_frames import LONG_S, read
 from numpy.typing import NDArray
 
 from skelanon.configs import PublishSettings
-from skelanon.configs.schema import AzureKinectSettings
 from skelanon.sensors.azure_joints import KINECT_FROM_AZURE
-from skelanon.sensors.azure_kinect.layout import BODY
-from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
 from skelanon.sensors.errors import EndOfRecording, RecordingError, SensorError
-from skelanon.sensors.factory import create_sensor
 from skelanon.sensors.frame import BodyFrame
-from skelanon.sensors.sensor import Sensor
+from skelanon.sensors.joints import INDEX
 from skelanon.stream.node import Node
 from skelanon.stream.subscriber import Subscriber
 
-SOURCES = Path(__file__).parent / "k4a"
-ACTIONS = (
-    "frame", "lost", "no capture", "capture without depth", "tracker times out", "tracker fails", "leak", "abort",
-    "hang", "exit", "tracker hangs",
-)  # fmt: skip
-_NUMBERS = [("action", "u4"), ("amount", "u4"), ("usec", "u8"), ("bodies", "u4"), ("pause_ms", "u4")]
-STEP = np.dtype([*_NUMBERS, ("body", BODY, 3), ("padding", "V4")])
-HEAD = np.dtype([("serial", "S32"), ("steps", "u4"), ("loop", "u4"), ("loop_usec", "u8")])
-PERIOD_USEC = 33_333
-SERIAL = "000739291112"
-LONG_S = 60.0
-"""Only a failing test waits so long."""
-Steps = NDArray[Any]
+pytestmark = NEEDS
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux" or shutil.which("gcc") is None, reason="needs Linux and gcc"),
-    pytest.mark.skipif(find_spec("pykinect_azure") is None, reason="needs skelanon[azure]"),
-]
-
-
-def steps(count: int, *, bodies: int = 2, seed: int = 0, pause_ms: int = 0) -> Steps:
-    """A camera's frames in sequence: bodies anywhere, with ids from 1 on."""
-    rng = np.random.default_rng(seed)
-    made = np.zeros(count, STEP)
-    made["usec"] = 5_000_000 + PERIOD_USEC * np.arange(count)
-    made["bodies"] = bodies
-    made["pause_ms"] = pause_ms
-    made["body"]["id"] = (1, 2, 3)
-    joints = made["body"]["joints"]
-    joints["position"] = rng.normal(0, 1000, joints["position"].shape)
-    joints["confidence"] = rng.integers(0, 4, joints["confidence"].shape)
-    return made
-
-
-def persons(count: int, seed: int, bodies: int = 1) -> Steps:
-    """Bodies of human proportions, side by side in front of the camera, at some 100 Hz."""
-    pose = ancestor_matrix() @ (rest_directions() * bone_lengths()[:, None]) + (0.1 * seed, 0.1, 3.0)
-    made = steps(count, bodies=bodies, seed=seed, pause_ms=10)
-    pose = pose + np.random.default_rng(seed).normal(0, 0.003, (count, 25, 3))
-    for body in range(bodies):
-        joints = 1000 * (pose - (0.9 * body, 0, 0)) * (-1, -1, 1)
-        made["body"]["joints"]["position"][:, body, KINECT_FROM_AZURE] = joints
-    return made
-
-
-def faulty(action: str, *, amount: int = 0, count: int = 1) -> Steps:
-    """20 frames, and then a fault."""
-    script = persons(20 + count, seed=0)
-    script["action"][20:], script["amount"][20:] = ACTIONS.index(action), amount
-    return script
-
-
-def write_script(path: Path, script: Steps, *, serial: str = SERIAL, loop: bool = False) -> None:
-    head = np.array([(serial.encode(), len(script), loop, PERIOD_USEC * len(script))], HEAD)
-    new = path.with_suffix(".new")
-    new.write_bytes(head.tobytes() + script.tobytes())
-    os.replace(new, path)  # at once, as a plug goes in
-
-
-class Cameras:
-    """What is plugged in, and which sensors read it."""
-
-    def __init__(self, libraries: Path, folder: Path) -> None:
-        self.libraries, self.folder = libraries, folder
-
-    def plug(self, number: int, script: Steps, *, serial: str = SERIAL, loop: bool = False) -> None:
-        write_script(self.folder / f"{number}.script", script, serial=serial, loop=loop)
-
-    def unplug(self, number: int) -> None:
-        (self.folder / f"{number}.script").unlink()
-
-    def calls(self) -> list[str]:
-        return (self.folder / "calls").read_text().splitlines()
-
-    def sensor(self, **settings: Any) -> Sensor:
-        patient = {"hang_timeout_s": 30.0, "frame_timeout_s": 30.0}
-        common = {"kind": "azure_kinect", "libraries": str(self.libraries)}
-        return create_sensor(AzureKinectSettings.model_validate({**common, **patient, **settings}))
-
-
-@pytest.fixture(scope="session")
-def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the compiled stand-ins."""
-    folder = tmp_path_factory.mktemp("k4a")
-    for library in ("libk4a.so", "libk4arecord.so", "libk4abt.so", "libonnxruntime.so.1.10.0"):
-        source = SOURCES / f"{library[3:-3]}.c" if library.endswith(".so") else "/dev/null"
-        command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-O1", "-shared", "-fPIC", "-x", "c"]
-        subprocess.run([*command, source, "-o", folder / library], check=True)
-    return folder
-
-
-@pytest.fixture
-def cameras(libraries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cameras:
-    monkeypatch.setenv("K4A_SCRIPTS", str(tmp_path))
-    return Cameras(libraries, tmp_path)
-
-
-def read(sensor: Sensor, count: int = 1) -> list[BodyFrame]:
-    """The next frames, however long the camera needs to start."""
-    frames: list[BodyFrame] = []
-    deadline = time.monotonic() + LONG_S
-    while len(frames) < count and time.monotonic() < deadline:
-        if (frame := sensor.read(timeout_ms=100)) is not None:
-            frames.append(frame)
-    assert len(frames) == count
-    return frames
+FACING_MM = {
+    "PELVIS": (0, 0), "HEAD": (0, -600), "SHOULDER_LEFT": (180, -480), "HAND_LEFT": (215, 120), "ANKLE_LEFT": (90, 850),
+    "SHOULDER_RIGHT": (-180, -480), "HAND_RIGHT": (-235, -1080), "ANKLE_RIGHT": (-90, 850),
+}  # fmt: skip
+"""Who faces the camera, with the right hand raised."""
 
 
 def converted(step: Any, bodies: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -178,6 +89,27 @@ def test_joints_arrive_bit_for_bit_whatever_the_bodies_do(cameras: Cameras) -> N
         check(frame, script[number], {7: [0, 2], 8: [0, 2]}.get(number))
     assert [number for number, frame in frames.items() if frame.discontinuity] == [0, 20]
     assert all(before_ns - 10**9 <= frame.captured_ns <= after_ns for frame in frames.values())
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["camera", "recording"])
+def test_a_raised_right_hand_is_the_right_hand(live: bool, cameras: Cameras, tmp_path: Path) -> None:
+    """As Microsoft has it: K4ABT_JOINT_HAND_RIGHT in millimetres, x to the right of the picture, y down."""
+    package = Path(str(find_spec("pykinect_azure").submodule_search_locations[0]))  # type: ignore[union-attr,index]
+    declared = (package / "k4abt" / "_k4abtTypes.py").read_text("utf-8")
+    numbers = {name: int(number) for name, number in re.findall(r"^K4ABT_JOINT_([A-Z_]+) = (\d+)", declared, re.M)}
+    script = steps(1, bodies=1)
+    position = script["body"]["joints"]["position"][0, 0]
+    for name, (x, y) in FACING_MM.items():
+        position[numbers[name]] = x, y, 2500
+    cameras.plug(0, script)
+    write_script(tmp_path / "a.mkv", script)
+    with cameras.sensor() if live else cameras.sensor(file=str(tmp_path / "a.mkv")) as sensor:
+        ((joints,),) = (frame.joints for frame in read(sensor))
+    place = {name: joints[INDEX[name]] for name in INDEX}
+    assert place["HandRight"][1] > place["Head"][1] > place["SpineBase"][1] > place["HandLeft"][1]
+    assert place["ShoulderLeft"][0] < 0 < place["ShoulderRight"][0]  # who faces the camera
+    assert place["Head"][1] - place["AnkleLeft"][1] == pytest.approx(1.45)
+    assert {float(z) for _, _, z in (place[name] for name in ("Head", "HandRight", "AnkleLeft"))} == {2.5}
 
 
 def test_settings_reach_the_libraries_and_the_camera_is_let_go(cameras: Cameras, tmp_path: Path) -> None:
@@ -385,15 +317,19 @@ def test_a_daemon_lives_through_every_fault_and_recovers(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_thousands_of_frames_leave_nothing_behind(cameras: Cameras) -> None:
+    frames = int(os.environ.get("SKELANON_SOAK_FRAMES", "5000"))
     cameras.plug(0, steps(1000), loop=True)
     with cameras.sensor() as sensor:
         read(sensor, 1000)
         daemon = psutil.Process()
         (child,) = (found for found in daemon.children() if "skelanon.sensors.azure_kinect.child" in found.cmdline())
         before = [(each.memory_info().rss, each.num_fds(), each.num_threads()) for each in (daemon, child)]
-        read(sensor, 5000)
+        for _ in range(frames // 1000):  # not all of them in one list
+            read(sensor, 1000)
         after = [(each.memory_info().rss, each.num_fds(), each.num_threads()) for each in (daemon, child)]
+    logging.getLogger(__name__).info("memory, files, threads of daemon and child: %s, then %s", before, after)
     for (memory, files, threads), (memory_then, files_then, threads_then) in zip(before, after, strict=True):
         assert (files_then, threads_then) == (files, threads)
         assert memory_then - memory < 8 << 20

@@ -223,9 +223,10 @@ def test_when_the_authenticator_dies_nobody_is_let_in(keys: Keys) -> None:
     """ZeroMQ by itself would then let everybody in."""
     publisher = Publisher(["a"], read_bundle(default_bundle_path()), PublishSettings.model_validate(keys.settings))
     try:
-        assert publisher._curve is not None
-        assert publisher._curve._authenticator is not None
-        publisher._curve._authenticator.stop()
+        curve = publisher._outlet._curve
+        assert curve is not None
+        assert curve._authenticator is not None
+        curve._authenticator.stop()
         for client in ("allowed", "stranger"):
             before = publisher.refused
             with Subscriber(publisher.endpoint, curve=keys.of(client)) as subscriber:

@@ -264,7 +264,7 @@ def test_no_way_leads_from_a_raw_frame_into_a_player() -> None:
             for alias in node.names
         }
         assert imported
-        imported -= {"skelanon.sensors.endpoint.is_local", "skelanon.sensors.endpoint.why_taken"}  # no frames there
+        imported -= {"skelanon.sensors.endpoint.is_local"}  # no frames there
         assert not {part for part in imported if part.startswith(("skelanon.sensors", "skelanon.stream.anonymous"))}
     for path in (folder.parent).glob("*.py"):
         if path.name != "__init__.py":

@@ -71,13 +71,16 @@ def assert_same(one: Any, other: Any) -> None:
         assert one == other
 
 
-@pytest.mark.parametrize("task", ["classifier", "adversarial"])
+@pytest.mark.parametrize("task", ["classifier", "adversarial", "tokens"])
 def test_a_run_that_was_broken_off_ends_as_if_it_had_not_been(
     task: str, make_run: MakeRun, classifiers: dict[str, str]
 ) -> None:
     changes: dict[str, Any] = {"trainer": {"batch_size": 4}}  # four steps, of which one makes three maximisations
     if task == "adversarial":
         changes |= {"action": [classifiers["action"]], "private": [classifiers["private"]], "k": 3}
+    if task == "tokens":  # of which one attacker begins anew after the break
+        attackers = {"renewed_every": 2, "optimizer": {"name": "adam", "learning_rate": 0.01}}
+        changes |= {"data": {"fit": "pad", "frames": 48}, "objective": {"alpha": 1.0}, "adversaries": attackers}
     whole, broken = make_run(task, **changes), make_run(task, **changes)
     history = train(whole)
     with pytest.raises(PowerCutError):

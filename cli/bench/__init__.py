@@ -23,6 +23,9 @@ def bench(
     gpu: Annotated[
         bool, typer.Option("--gpu", help="Instead: thousands of bodies in a call, and a thousand sensors.")
     ] = False,
+    load: Annotated[
+        bool, typer.Option("--load", help="Instead: 64 sensors, 10 subscribers, one core, and how many more it bears.")
+    ] = False,
     rate: Annotated[float, typer.Option(help="--runners: calls a second.", min=0.1)] = 30.0,
     bodies: Annotated[int, typer.Option(help="--runners: bodies in a call.", min=1)] = 2,
     config: Annotated[
@@ -32,10 +35,12 @@ def bench(
     """Measure latency, throughput, memory and start-up of the node, with machine and versions."""
     from . import session
 
-    if runners and gpu:
-        raise typer.BadParameter("give --runners or --gpu, not both")
+    if runners + gpu + load > 1:
+        raise typer.BadParameter("give one of --runners, --gpu and --load")
     chosen = bundles or ["default"]
-    if runners or gpu:
+    if load:
+        session.run_load(chosen, out=out, quick=quick)
+    elif runners or gpu:
         compared = (rate, bodies) if runners else None
         session.run_runners(chosen, out=out, quick=quick, compared=compared, config=config)
     else:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from .machine import Machine
 
-Unit = Literal["us", "ms", "s", "frames/s", "bodies/s", "frames", "MB", "threads", "% of a core", "times"]
+Unit = Literal["us", "ms", "s", "frames/s", "bodies/s", "frames", "sensors", "MB", "threads", "% of a core", "times"]
 
 
 class Figure(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -70,8 +70,8 @@ def _percentiles(delays_us: list[float]) -> tuple[float, float, float]:
     return p50, p95, p99
 
 
-def message_bytes() -> int:
-    """Size of the second part of a `frame` message with one body."""
+def message_bytes(bodies: int = 1) -> int:
+    """Size of the second part of a `frame` message."""
     now_ns = time.time_ns()
     message = FrameMessage(
         stream=f"{STREAM}-0",
@@ -80,7 +80,7 @@ def message_bytes() -> int:
         captured_ns=now_ns,
         published_ns=now_ns,
         state="ok",
-        bodies=(Body(1 << 31, bytes(JOINTS_BYTES), bytes(TRACKING_BYTES)),),
+        bodies=(Body(1 << 31, bytes(JOINTS_BYTES), bytes(TRACKING_BYTES)),) * bodies,
         dropped=0,
     )
     return len(msgspec.msgpack.encode(message))

@@ -54,6 +54,14 @@ def run_runners(
     _report(out, quick, measure)
 
 
+def run_load(bundles: list[str], *, out: Path | None, quick: bool) -> None:
+    """The same for one core under load."""
+    from . import load
+
+    chosen, asked = candidates(bundles), load.QUICK if quick else load.Load()
+    _report(out, quick, lambda work, note: load.measure_load(asked, chosen, work, note))
+
+
 def _report(out: Path | None, quick: bool, measure: Callable[[Workplace, Note], list[Figure]]) -> None:
     machine = this_machine()
     console = Console()

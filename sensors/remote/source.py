@@ -7,7 +7,7 @@ import zmq
 
 from skelanon.configs.schema import RemoteSettings
 from skelanon.sensors.curve import AllowList, CurveServer
-from skelanon.sensors.endpoint import why_taken
+from skelanon.sensors.endpoint import set_limits, why_taken
 from skelanon.sensors.errors import SensorError
 from skelanon.sensors.frame import BodyFrame
 from skelanon.sensors.keys import load_key_pair, load_public_key
@@ -66,7 +66,7 @@ class Remote(Sensor):
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, _QUEUED)
         socket.setsockopt(zmq.SNDHWM, _QUEUED)
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        set_limits(socket, MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_S)
         socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_S // 2)

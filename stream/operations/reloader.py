@@ -1,4 +1,4 @@
-"""Takes up changed settings while the node runs: who may subscribe, and what is logged. The rest needs a restart."""
+"""Takes up changed settings while the node runs: keys, and what is logged. The rest needs a restart."""
 
 import logging
 import threading
@@ -64,9 +64,8 @@ class Reloader:
         taken = [f"`log` ({new.log.level}, {new.log.format})"]
         kept = old
         if curve is not None and old.publish.curve is not None:
-            allowed = self._node.publisher.allow(curve.clients)  # first: it may fail, and then nothing has changed
-            taken.append(f"`publish.curve.clients` ({allowed} keys)")
-            curve = old.publish.curve.model_copy(update={"clients": curve.clients})
+            allowed = self._node.publisher.admit(curve)  # first: it may fail, and then nothing has changed
+            taken.append(f"`publish.curve` ({allowed} clients)")
             kept = old.model_copy(update={"publish": old.publish.model_copy(update={"curve": curve})})
         self._apply_log(new.log)
         self._settings = kept.model_copy(update={"log": new.log})

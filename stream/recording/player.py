@@ -7,16 +7,17 @@ It knows no raw frame, and makes no AnonymousFrame.
 import secrets
 import time
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, get_args
 
 import msgspec
 import zmq
 from msgspec.structs import replace
 
-from skelanon.sensors.endpoint import is_local, why_taken
-from skelanon.stream.errors import PublishError, cannot_publish
+from skelanon.sensors.endpoint import is_local
+from skelanon.stream.errors import PublishError
+from skelanon.stream.outlet import LINGER_MS, Outlet
 from skelanon.stream.received import Message
-from skelanon.stream.wire import FrameMessage, SchemaMessage, StatusMessage, topic
+from skelanon.stream.wire import FrameMessage, Kind, SchemaMessage, StatusMessage, topic
 
 from .embedded import KINDS
 from .errors import RecordError
@@ -28,11 +29,8 @@ LONGEST_PAUSE_NS: Final = 5_000_000_000
 """Silence in a recording is played for so long at most: long enough for a stall."""
 _SLICE_S: Final = 0.02
 _PAUSE_S: Final = 0.001
-_LINGER_MS: Final = 300
 _PATIENT_LINGER_MS: Final = 5000
 _GREETING_PERIOD_S: Final = 0.1
-_MAX_SUBSCRIPTIONS: Final = 64
-_MAX_UPSTREAM_BYTES: Final = 1024
 
 
 class Player:
@@ -66,7 +64,7 @@ class Player:
         self._recording = recording
         self._rate, self._fast, self._loop, self._timestamps = rate, fast, loop, timestamps
         self._wait_for = wait_for
-        self._subscribers = dict.fromkeys(recording.names(), 0)
+        self._streams = recording.names()
         self._salt = 0
         self._first: dict[str, tuple[int, int]] = {}
         """Epoch and sequence of each stream's first frame in this round."""
@@ -74,40 +72,30 @@ class Player:
         """The recorded epoch that each stream is in; of it are its newest schema and status."""
         self._schemas: dict[str, SchemaMessage] = {}
         self._statuses: dict[str, StatusMessage] = {}
-        self._newcomers: set[str] = set()
         self._greeted_s = 0.0
-        self._bind(endpoint)
-
-    def _bind(self, endpoint: str) -> None:
         if not is_local(endpoint):
             raise PublishError(
                 f"a recording is played on this machine only, at tcp://127.0.0.1:PORT or ipc://PATH, not at {endpoint}"
             )
-        if (reason := why_taken(endpoint)) is not None:
-            raise cannot_publish(endpoint, reason)
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.XPUB)
-        try:
-            self._socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-            self._socket.setsockopt(zmq.MAXMSGSIZE, _MAX_UPSTREAM_BYTES)
-            self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-            self._socket.setsockopt(zmq.XPUB_NODROP, int(self._fast))
-            self._socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise cannot_publish(endpoint, error.strerror) from error
-        self.endpoint: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        kinds: tuple[Kind, ...] = get_args(Kind)
+        topics = [topic(stream, kind) for stream in self._streams for kind in kinds]
+        self._outlet = Outlet(endpoint, topics, None, lossless=fast)
+
+    @property
+    def endpoint(self) -> str:
+        """Where it publishes, with its port."""
+        return self._outlet.endpoint
 
     @property
     def streams(self) -> list[str]:
         """Names of the streams that are played."""
-        return list(self._subscribers)
+        return list(self._streams)
 
     def run(self) -> None:
         """Play until the end, or until `stop` is called. Raises RecordError where nothing can be played."""
-        if not self._subscribers:
+        if not self._streams:
             raise RecordError("there is nothing to play: the recording holds no message of any stream")
-        while not self.stopped and min(self._subscribers.values()) < self._wait_for:
+        while not self.stopped and self._subscribers() < self._wait_for:
             self._serve()
             time.sleep(_PAUSE_S)
         while not self.stopped:
@@ -126,8 +114,7 @@ class Player:
 
     def close(self) -> None:
         """Send what is queued, for a moment, and free the address. May be called twice."""
-        self._socket.close(linger=_PATIENT_LINGER_MS if self._fast and not self.stopped else _LINGER_MS)
-        self._context.term()
+        self._outlet.close(_PATIENT_LINGER_MS if self._fast and not self.stopped else LINGER_MS)
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +144,7 @@ class Player:
     def _wait_until(self, due_s: float) -> None:
         while not self.stopped and (left_s := due_s - time.monotonic()) > 0:
             self._serve()
-            self._socket.poll(max(1, int(min(left_s, _SLICE_S) * 1e3)))  # a subscription ends it early
+            self._outlet.socket.poll(max(1, int(min(left_s, _SLICE_S) * 1e3)))  # a subscription ends it early
 
     def _note(self, message: Message) -> None:
         if self._epochs.get(message.stream) != message.epoch:
@@ -178,11 +165,11 @@ class Player:
         content = msgspec.msgpack.encode(self._renewed(message))
         while True:
             try:
-                self._socket.send_multipart((name, content), zmq.NOBLOCK)
+                self._outlet.send(name, content)
             except zmq.Again:  # only where fast: a subscriber is behind
                 if self.stopped:
                     return
-                self._take_subscriptions()
+                self._outlet.serve()
                 time.sleep(_PAUSE_S)
             else:
                 return
@@ -204,31 +191,21 @@ class Player:
             published_ns=now_ns,
         )
 
+    def _subscribers(self) -> int:
+        """Subscriptions to the frames of the stream that has fewest."""
+        return min(self._outlet.subscriptions.counts[topic(stream, "frame")] for stream in self._streams)
+
     def _serve(self) -> None:
         """Greet new subscriptions with the schema, where there is one yet: else it comes with the recording."""
-        self._take_subscriptions()
+        self._outlet.serve()
+        newcomers = self._outlet.subscriptions.newcomers
         now_s = time.monotonic()
-        if self._newcomers and now_s - self._greeted_s >= _GREETING_PERIOD_S:
+        if newcomers and now_s - self._greeted_s >= _GREETING_PERIOD_S:
             self._greeted_s = now_s
-            greeted, self._newcomers = self._newcomers & self._schemas.keys(), set()
-            for stream in greeted:
-                self._send(stream, self._schemas[stream])
-
-    def _take_subscriptions(self) -> None:
-        for _ in range(_MAX_SUBSCRIPTIONS):
-            try:
-                message = self._socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            if message[:1] in (b"\0", b"\1"):
-                self._count(message[1:], 1 if message[:1] == b"\1" else -1)
-
-    def _count(self, prefix: bytes, change: int) -> None:
-        for stream in self._subscribers:
-            if topic(stream, "frame").startswith(prefix):
-                self._subscribers[stream] += change
-            if change > 0 and topic(stream, "schema").startswith(prefix):
-                self._newcomers.add(stream)
+            for stream, schema in self._schemas.items():
+                if topic(stream, "schema") in newcomers:
+                    self._send(stream, schema)
+            newcomers.clear()
 
 
 def _no_status(stream: str, epoch: int) -> StatusMessage:

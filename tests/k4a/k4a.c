@@ -1,7 +1,7 @@
 /* A stand-in for libk4a (Azure Kinect Sensor SDK 1.4): those functions that a depth camera needs, and a script. */
 #include "script.h"
 
-typedef struct { int file; char path[PATH_MAX]; script_t *script; uint64_t next; } device_t;
+typedef struct { int file; char path[PATH_MAX]; script_t *script; uint64_t next; struct timespec due; } device_t;
 
 static int captures;          /* not yet released */
 void *volatile leaked; /* so that the compiler does not find it useless */
@@ -70,6 +70,16 @@ int k4a_device_start_cameras(device_t *device, const configuration_t *configurat
 
 void k4a_device_stop_cameras(device_t *device) { (void)device; }
 
+/* As a camera does, however late the last capture was fetched: its clock and the host's would drift apart otherwise. */
+static void keep_time(device_t *device, uint32_t pause_ms) {
+    struct timespec *due = &device->due;
+    if (due->tv_sec == 0) clock_gettime(CLOCK_MONOTONIC, due);
+    due->tv_nsec += pause_ms * 1000000L;
+    due->tv_sec += due->tv_nsec / 1000000000L;
+    due->tv_nsec %= 1000000000L;
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, due, NULL);
+}
+
 int k4a_device_get_capture(device_t *device, capture_t **capture, int32_t timeout_ms) {
     const script_t *script = device->script;
     if (access(device->path, F_OK) != 0) return FAILED; /* unplugged */
@@ -79,7 +89,7 @@ int k4a_device_get_capture(device_t *device, capture_t **capture, int32_t timeou
     }
     const step_t *step = &script->step[device->next % script->steps];
     uint64_t usec = step->usec + device->next++ / script->steps * script->loop_usec;
-    wait_ms((int32_t)step->pause_ms);
+    keep_time(device, step->pause_ms);
     switch (step->action) {
     case LOST: return FAILED;
     case NO_CAPTURE: wait_ms(timeout_ms); return TIMEOUT_OR_MORE;

@@ -111,7 +111,7 @@ static int32_t acquire(struct object *this, struct object **out) {
     now = steps[position];
     now.ticks += turned_ticks;
     if (now.action != LOST && now.action != PENDING) position++;
-    due_ns = now_ns() + now.pause_ms * 1000000LL;
+    due_ns = (due_ns ? due_ns : now_ns()) + now.pause_ms * 1000000LL; /* keeps time, as a camera does */
     switch (now.action) {
     case PENDING: return E_PENDING;
     case FAIL: return E_FAIL;

@@ -10,6 +10,7 @@ import codecs
 import ctypes
 import os
 import struct
+import sys
 import uuid
 from typing import Any
 
@@ -137,4 +138,5 @@ def _look_like_windows() -> None:
     _ctypes.CopyComPointer = None  # type: ignore[attr-defined]
 
 
-_look_like_windows()
+if "skelanon.sensors.azure_kinect.child" not in sys.orig_argv:  # a node may have both; that one is on Linux
+    _look_like_windows()

@@ -14,14 +14,18 @@ DIRECTIONS = 3 * len(BONES)
 _HINT_M = 1e-9
 """Each bone is lengthened so much in its rest direction, which decides alone where a raw bone has no length."""
 _REACH_M = 64.0
-_RIGHT_TO_LEFT = (("ShoulderRight", "ShoulderLeft"), ("HipRight", "HipLeft"))
+_LEAST = 0.1
+"""Where the four directions, seen from above, add up to less, the body lies on its side, and noise would turn it."""
+_TO_THE_RIGHT = {"ShoulderRight": 1.0, "HipRight": 1.0, "ShoulderLeft": -1.0, "HipLeft": -1.0}
+"""Bones that end at these joints, and which way they point."""
 
 
 class Facing(nn.Module):
     """Rows of bodies (N, 75), metres, to rows of unit bone directions (N, 72).
 
-    Each frame by itself is turned about the vertical until shoulders and hips, taken together, lie along x, right at
-    +x, as of a body that faces the sensor. Lengths of bones and the place of the body have no influence.
+    Each frame by itself is turned about the vertical until the directions to shoulders and hips, taken together, lie
+    along x, right at +x, as of a body that faces the sensor. A body on its side is not turned. Lengths of bones
+    and the place of the body have no influence.
     """
 
     to_bones: Tensor
@@ -34,21 +38,19 @@ class Facing(nn.Module):
         self.register_buffer("to_bones", joints_to_bones())
         self.register_buffer("hint", constant(_HINT_M * rest_directions()[list(BONES)].ravel()))
         self.register_buffer("to_squared_lengths", sum_of_coordinates())
-        across = torch.zeros(3 * len(INDEX), 2)
-        for right, left in _RIGHT_TO_LEFT:
-            for column, axis in enumerate((0, 2)):
-                across[3 * INDEX[right] + axis, column] = 1.0
-                across[3 * INDEX[left] + axis, column] = -1.0
-        self.register_buffer("across", across)  # (75, 2): x and z from left to right
+        across = torch.zeros(len(BONES), 3, 2)
+        for name, sign in _TO_THE_RIGHT.items():
+            across[list(BONES).index(INDEX[name]), (0, 2), (0, 1)] = sign
+        self.register_buffer("across", across.flatten(0, 1))  # (72, 2): x and z
 
     def forward(self, rows: Tensor) -> Tensor:
         raw = rows.clamp(-_REACH_M, _REACH_M)
-        across = raw @ self.across  # (N, 2)
-        length = torch.linalg.vector_norm(across, dim=1, keepdim=True)
-        cosine, sine = (across / length.clamp_min(_HINT_M)).split(1, 1)  # zeros where a body has no breadth
         bones = torch.addmm(self.hint, raw, self.to_bones)
         directions = bones / ((bones * bones) @ self.to_squared_lengths).sqrt()
+        across = directions @ self.across  # (N, 2)
+        length = torch.linalg.vector_norm(across, dim=1, keepdim=True)
+        cosine, sine = (across / length.clamp_min(_LEAST)).split(1, 1)
+        cosine = torch.where(length > _LEAST, cosine, torch.ones_like(cosine))  # else it is not turned
         x, y, z = directions.reshape(-1, len(BONES), 3).unbind(2)
-        whole = torch.where(length > _HINT_M, cosine, torch.ones_like(cosine))
-        turned = torch.stack([whole * x + sine * z, y, whole * z - sine * x], 2)
+        turned = torch.stack([cosine * x + sine * z, y, cosine * z - sine * x], 2)
         return turned.flatten(1)

@@ -1,0 +1,211 @@
+"""Training of motion tokens: what learns, from what, and that attackers begin anew."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs skelanon[train]")
+
+import torch
+from pydantic import ValidationError
+
+from skelanon.configs.training import TokensRun, TrainingRun
+from skelanon.export.bundle import read_bundle
+from skelanon.train.anonymizers.tokens import MotionTokens
+from skelanon.train.build import build_trained
+from skelanon.train.checkpoint import RunFolder
+from skelanon.train.clip_of_codes import CodeClassifier
+from skelanon.train.data.clips import Batch, clip
+from skelanon.train.data.splits import split
+from skelanon.train.data.store import SkeletonDataset
+from skelanon.train.errors import CheckpointError
+from skelanon.train.tokens import TokensTask
+from skelanon.train.trained import load_anonymizer, load_tokens
+from skelanon.train.trainer import create_fabric, create_task, train
+
+MakeRun = Callable[..., TrainingRun]
+ADAM = {"name": "adam", "learning_rate": 0.005}
+
+
+def settings(make_run: MakeRun, **changes: Any) -> TokensRun:
+    tree: dict[str, Any] = {
+        "data": {"fit": "pad", "frames": 48},
+        "tokens": {"codes": 8, "hidden": 16, "window": 2},
+        "objective": {"alpha": 0.5, "warm_up_epochs": 0},
+        "adversaries": {"number": 3, "steps": 1, "renewed_every": 2, "optimizer": ADAM},
+        "optimizer": ADAM,
+    }
+    run = make_run("tokens", **{**tree, **changes})
+    assert isinstance(run, TokensRun)
+    return run
+
+
+def task_of(run: TokensRun) -> tuple[TokensTask, Batch]:
+    """A task that has not begun, and a batch of all its training clips."""
+    dataset = SkeletonDataset(run.data.folder)
+    parts = split(dataset, run.data.split)
+    task = create_task(run, dataset, parts)
+    assert isinstance(task, TokensTask)
+    task.setup(create_fabric(run.trainer))
+    clips = task.clips(dataset, parts.train, run.data, run.trainer.seed)
+    batch = Batch(*map(torch.stack, zip(*(clips[i] for i in range(len(parts.train))), strict=True)))
+    return task, batch
+
+
+def test_actions_are_learnt_through_codes(make_run: MakeRun) -> None:
+    run = settings(make_run, objective={"alpha": 0.0}, trainer={"epochs": 40, "test_every": 40, "batch_size": 6})
+    last = train(run)[-1]
+    assert last["action_top1"] > 0.8
+    assert last["action_loss"] < 0.5
+    assert last["reconstruction_loss"] < 0.1
+
+
+class Reader(torch.nn.Module):
+    """Is sure of person 0, 1 or 2 where code 0, 1 or 2 is named more often than the others."""
+
+    def forward(self, codes: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        return 20 * (codes[..., :3] * there[..., None]).sum(1) / there.sum(1, keepdim=True)
+
+
+def test_alpha_takes_out_of_the_codes_what_attackers_go_by(make_run: MakeRun) -> None:
+    told = {}
+    for alpha in (0.0, 5.0):
+        torch.manual_seed(0)
+        task, batch = task_of(settings(make_run, objective={"alpha": alpha, "warm_up_epochs": 0}))
+        task._attack = lambda *_: torch.zeros(())  # type: ignore[method-assign]
+        for name in ("adversary1", "adversary2", "adversary3"):
+            task.learners[name].wrapped = Reader()
+        told[alpha] = [float(task.step(batch, 999)["private_loss"]) for _ in range(30)]
+    assert np.mean(told[0.0][-5:]) > 0.5
+    assert np.mean(told[5.0][-5:]) < 0.3 * np.mean(told[0.0][-5:])
+
+
+def test_attackers_learn_only_in_their_own_steps(make_run: MakeRun) -> None:
+    task, batch = task_of(settings(make_run))
+    task.train()
+    anonymizer, adversary = task.learners["anonymizer"].network, task.learners["adversary1"].network
+    before = [weight.clone() for weight in anonymizer.parameters()]
+    codes = torch.nn.functional.one_hot(torch.randint(8, (18, 12)), 8).float()
+    task._attack(codes, torch.ones(18, 12), batch.targets[:, 1])
+    assert all(map(torch.equal, before, anonymizer.parameters()))
+    assert all(weight.grad is None for weight in anonymizer.parameters())
+    attacker = [weight.clone() for weight in adversary.parameters()]
+    task._attack = lambda *_: torch.zeros(())  # type: ignore[method-assign]
+    task.step(batch, 0)
+    assert all(map(torch.equal, attacker, adversary.parameters()))
+    assert not all(map(torch.equal, before, anonymizer.parameters()))
+
+
+def test_one_attacker_after_the_other_forgets_everything(make_run: MakeRun) -> None:
+    """Every second epoch of three steps; never at the beginning."""
+    task, _ = task_of(settings(make_run, trainer={"epochs": 1, "batch_size": 6}))
+    names = ["adversary1", "adversary2", "adversary3"]
+
+    def weights() -> dict[str, torch.Tensor]:
+        return {name: task.learners[name].network.tell[1].weight.detach().clone() for name in names}  # type: ignore
+
+    renewed = {}
+    for number in range(3 * 9):
+        before = weights()
+        task._renew(number)
+        after = weights()
+        forgot = [name for name in names if not torch.equal(before[name], after[name])]
+        if forgot:
+            renewed[number] = forgot
+    assert renewed == {6: ["adversary1"], 12: ["adversary2"], 18: ["adversary3"], 24: ["adversary1"]}
+
+
+def test_alpha_waits_and_then_grows(make_run: MakeRun) -> None:
+    objective = {"alpha": 2.0, "warm_up_epochs": 3}
+    task, _ = task_of(settings(make_run, objective=objective, trainer={"epochs": 1, "batch_size": 6}))
+    assert [task._alpha(3 * epoch) for epoch in (0, 3, 13, 23, 99)] == pytest.approx([0, 0, 1, 2, 2])
+
+
+def test_clips_are_as_recorded_and_what_is_not_there_decides_nothing(make_run: MakeRun) -> None:
+    run = settings(make_run)
+    task, batch = task_of(run)
+    lengths = batch.present.sum((1, 2))
+    assert set(lengths.tolist()) == {12, 16}
+    for learner in task.learners.values():
+        learner.network.eval()
+    filled = batch._replace(joints=torch.where(batch.joints == 0, 7.0, batch.joints))
+    for one, other in zip(task.measure(batch).values(), task.measure(filled).values(), strict=True):
+        assert torch.equal(one[0], other[0])
+
+
+def test_pad_neither_repeats_nor_moves(make_run: MakeRun) -> None:
+    body = np.random.default_rng(0).uniform(1, 2, (5, 1, 25, 3)).astype(np.float32)
+    body[1] = 0
+    made = clip(body, settings(make_run).data)
+    assert made.shape == (48, 1, 25, 3)
+    np.testing.assert_array_equal(made[:5], body)
+    assert not made[5:].any()
+    longer = np.concatenate([body] * 20)
+    np.testing.assert_array_equal(clip(longer, settings(make_run).data), longer[:48])
+
+
+def test_augmentation_changes_pace_and_never_leaves_the_clip(make_run: MakeRun) -> None:
+    task, _ = task_of(settings(make_run, augmentation={"noise": 0.0, "pace": 0.3}))
+    ramp = torch.arange(24.0)[None, :, None].expand(64, 24, 72).clone()
+    frames = torch.full((64,), 10)
+    ramp[:, 10:] = 1e6  # what is there no more
+    warped, left = task._augmented(ramp, frames)
+    assert warped.amax() <= 9
+    steps = warped[torch.arange(64), 1, 0] - warped[torch.arange(64), 0, 0]
+    assert np.exp(-0.3) <= steps.min() < 0.85
+    assert np.exp(0.3) >= steps.max() > 1.15
+    assert ((left >= 6) & (left <= 13)).all()
+    plain, _ = task_of(settings(make_run, augmentation={"noise": 0.0, "pace": 0.0}, tokens={"window": 1, "hidden": 4}))
+    same, all_of_it = plain._augmented(ramp, frames)
+    assert torch.equal(same[:, :10], ramp[:, :10])
+    assert torch.equal(all_of_it, frames)
+
+
+@pytest.mark.parametrize("kind", ["recurrent", "convolutional", "linear"])
+def test_a_classifier_sees_codes_that_are_there_and_their_order(kind: Any) -> None:
+    torch.manual_seed(0)
+    network = CodeClassifier(kind, 8, 5).eval()
+    codes = torch.nn.functional.one_hot(torch.randint(8, (4, 12)), 8).float()
+    there = (torch.arange(12) < 9).float().expand(4, 12)
+    logits = network(codes, there)
+    changed = codes.clone()
+    changed[:, 9:] = changed[:, 9:].roll(1, -1)
+    assert torch.equal(network(changed, there), logits)
+    assert not torch.allclose(network(codes[:, [8, 7, 6, 5, 4, 3, 2, 1, 0, 9, 10, 11]], there), logits)
+    network.reset()
+    assert not torch.allclose(network(codes, there), logits)
+
+
+def test_a_trained_run_becomes_a_bundle(make_run: MakeRun, tmp_path: Path) -> None:
+    run = settings(make_run, trainer={"epochs": 1, "test_every": 1})
+    train(run)
+    build_trained(run.out, tmp_path / "tokens.onnx")
+    manifest = read_bundle(tmp_path / "tokens.onnx").manifest
+    assert (manifest.anonymizer, manifest.axes, manifest.root) == ("tokens", "camera", "body_centred")
+    assert manifest.bits_per_frame == 0.75  # three bits for each four frames
+    assert manifest.state_size == MotionTokens(load_tokens(run.out).network).state_size
+    assert "folder" not in str(manifest.provenance)
+    with pytest.raises(CheckpointError, match="no float16 form"):
+        build_trained(run.out, tmp_path / "half.onnx", precision="float16")
+    with pytest.raises(CheckpointError, match="`task: tokens`, not of an anonymizer"):
+        load_anonymizer(run.out)
+    (other := RunFolder(tmp_path / "other")).path.mkdir()
+    with pytest.raises(CheckpointError):
+        load_tokens(other.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": {"fit": "repeat"}}, "as recorded"),
+        ({"data": {"fit": "pad", "bodies": 2}}, "of one body"),
+        ({"data": {"fit": "pad", "frames": 7}}, "two windows have 8 frames"),
+        ({"tokens": {"codes": 1}}, "greater than or equal to 2"),
+    ],
+)
+def test_settings_that_cannot_be(make_run: MakeRun, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        settings(make_run, **changes)
