@@ -11,7 +11,9 @@ from .extras import needing_train
 from .train import train_shown
 
 if TYPE_CHECKING:
-    from skelanon.configs.training import AdversarialRun, EnsembleRun
+    from skelanon.configs.training import AdversarialRun, EnsembleRun, TokensRun
+
+    Run = AdversarialRun | EnsembleRun | TokensRun
 
 
 def sweep(
@@ -51,9 +53,9 @@ def sweep(
     run_audit(data, [*bundles, *(releases or [])], out, profile, audit_config, audit_overrides or [], workers)
 
 
-def _runs(config: str, values: str, overrides: list[str], out: Path) -> "dict[str, AdversarialRun | EnsembleRun]":
+def _runs(config: str, values: str, overrides: list[str], out: Path) -> "dict[str, Run]":
     """By name the run of each value, all checked before the first begins."""
-    from skelanon.configs.training import AdversarialRun, EnsembleRun
+    from skelanon.configs.training import AdversarialRun, EnsembleRun, TokensRun
     from skelanon.configs.training_loader import load_training_run
 
     key, _, several = values.partition("=")
@@ -62,11 +64,11 @@ def _runs(config: str, values: str, overrides: list[str], out: Path) -> "dict[st
         raise typer.BadParameter(f"{values!r}: give KEY=A,B,..., each value once")
     if key in ("out", "task") or key.startswith("data."):
         raise typer.BadParameter(f"`{key}` cannot be swept: all runs must be anonymizers of the same data")
-    runs: dict[str, AdversarialRun | EnsembleRun] = {}
+    runs: dict[str, Run] = {}
     for value in each:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{key}-{value}")
         run = load_training_run(config, [*overrides, f"{key}={value}", f"out={out / 'runs' / name}"])
-        if not isinstance(run, AdversarialRun | EnsembleRun):
+        if not isinstance(run, AdversarialRun | EnsembleRun | TokensRun):
             raise typer.BadParameter(f"{config} is a run of `task: {run.task}`, not of an anonymizer")
         if run.trainer.devices > 1:
             raise typer.BadParameter(f"`trainer.devices` is {run.trainer.devices}: a sweep trains in one process")

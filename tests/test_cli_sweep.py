@@ -74,3 +74,16 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_trained(config: Path
     assert code != 0
     assert message in " ".join(shown.replace("│", " ").split())
     assert not (config.parent / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_bits_of_motion_tokens_are_swept(make_run: MakeRun, tmp_path: Path) -> None:
+    attackers = {"optimizer": {"name": "adam", "learning_rate": 0.01}}
+    data, short = {"fit": "pad", "frames": 48}, {"epochs": 1}
+    run = make_run("tokens", data=data, objective={"alpha": 1.0}, adversaries=attackers, trainer=short)
+    (tmp_path / "tokens.yaml").write_text(resolved_yaml(run))
+    (tmp_path / "tasks.yaml").write_text(yaml.safe_dump(TASKS))
+    code, shown = sweep(tmp_path / "tokens.yaml", "tokens.codes=4,16")
+    assert code == 3, shown
+    bundles = [tmp_path / "out" / "bundles" / f"tokens.codes-{codes}.onnx" for codes in (4, 16)]
+    assert [read_bundle(bundle).manifest.bits_per_frame for bundle in bundles] == [0.25, 0.5]
