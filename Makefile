@@ -3,7 +3,7 @@ PIP_FLAGS ?= -q --disable-pip-version-check -c constraints.txt
 FOLDERS := configs sensors export stream train audit cli
 SOURCES := $(shell find $(FOLDERS) -name '*.py' -o -name '*.yaml' -o -name '*.onnx') setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test lint links bundle clean
+.PHONY: demo test soak chaos lint links bundle audit-deps clean
 
 # Anonymous skeletons arriving at a subscriber: nothing but the base install and onnxruntime.
 demo: build/base/.installed
@@ -12,6 +12,15 @@ demo: build/base/.installed
 # Everything: the wheel is built and installed, then linted, type-checked and tested.
 test: .venv/.installed build/base/.installed lint
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n auto --dist loadfile
+
+# Hours of simulated sensor time with faults; a fleet whose parts are killed at random. docs/reliability.md has results.
+HOURS ?= 8
+ROUNDS ?= 1000
+soak: .venv/.installed
+	PYTHONPATH=tests/endurance .venv/bin/python -m soak --hours $(HOURS) --out build/soak.json
+
+chaos: .venv/.installed
+	PYTHONPATH=tests/endurance:tests/stand_ins .venv/bin/python -m chaos --rounds $(ROUNDS) --out build/chaos.json
 
 lint: .venv/.installed links
 	.venv/bin/ruff check .
@@ -22,6 +31,12 @@ lint: .venv/.installed links
 # The default bundle, byte for byte as it is in the repository.
 bundle: .venv/.installed
 	.venv/bin/skelanon export --out export/template.onnx
+
+# Advisories for all pinned versions; what cannot be looked up fails. It needs PyPI's own service, no mirror of its files.
+audit-deps:
+	test -d build/audit-env || $(PYTHON) -m venv build/audit-env
+	build/audit-env/bin/pip install -q --disable-pip-version-check pip-audit
+	build/audit-env/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 # An environment as users have it, without torch.
 build/base/.installed: dist/.built

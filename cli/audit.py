@@ -23,7 +23,7 @@ def audit(
         typer.Argument(help="Bundles (.onnx), released skeletons (.npz), `template`, `noise=0.05` (metres)."),
     ] = None,
     profile: Annotated[str, typer.Option(help="How hard attackers try: quick, or full.")] = "quick",
-    config: Annotated[Path | None, typer.Option(help="YAML file of what is to be told, for sets of one's own.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file, or name, of what is to be told.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: frames=64.")
     ] = None,

@@ -1,19 +1,17 @@
 """`skelanon dataset`: imports recordings, and shows what a data set holds. Needs the `train` extra."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from . import dataset_miniature, dataset_show
+from . import dataset_miniature, dataset_publish, dataset_show
 from .exits import Exit
 from .extras import needing_train
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from skelanon.train.data.importing import Progress
 
 app = typer.Typer(no_args_is_help=True, help="Import recordings as data sets to train on, and look at them.")
 
@@ -29,8 +27,8 @@ def import_(
     with needing_train():
         from skelanon.train.data.importing import import_dataset
     try:
-        with ExitStack() as stack:
-            import_dataset(kind, folder, out, workers=workers, progress=_progress(stack))
+        with progress_bar("recordings") as progress:
+            import_dataset(kind, folder, out, workers=workers, progress=progress)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it was", err=True)
         raise typer.Exit(Exit.INTERRUPTED) from None
@@ -41,18 +39,6 @@ def import_(
 def info(folder: Annotated[Path, typer.Argument(help="A folder that `skelanon dataset import` wrote.")]) -> None:
     """Show what a data set holds, what was left out and why, and its licence. Needs the `train` extra."""
     _summarise(folder)
-
-
-def _progress(stack: ExitStack) -> "Progress":
-    """A bar on a terminal, else nothing."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("recordings"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    bar = stack.enter_context(Progress(*columns, console=console, disable=not console.is_terminal))
-    task = bar.add_task("", total=None)
-    return lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _values(labels: "NDArray[Any] | None") -> str:
@@ -68,7 +54,7 @@ def _summarise(folder: Path) -> None:
     from rich.text import Text
 
     dataset = SkeletonDataset(folder)
-    about = dataset.info
+    about, published = dataset.info, dataset.info.published
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -85,11 +71,13 @@ def _summarise(folder: Path) -> None:
         "bytes": f"{sum(path.stat().st_size for path in folder.iterdir() if path.is_file()):,}",
         "licence": about.licence,
         "fingerprint": about.fingerprint,
+        **({} if published is None else {"published by": f"{published.model}, sha256 {published.sha256}"}),
     }
     for heading, value in rows.items():
         table.add_row(Text(heading), Text(value))
     Console().print(table)
 
 
+app.command("publish")(dataset_publish.publish)
 app.command("show")(dataset_show.show)
 app.command("miniature")(dataset_miniature.miniature)

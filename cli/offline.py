@@ -30,7 +30,10 @@ def export(
         bool, typer.Option("--tensorrt", help="Also build its TensorRT engine for this GPU, for `runner: tensorrt`.")
     ] = False,
 ) -> None:
-    """Write a bundle: of a run, of the public residual checkpoint, or of Template. Needs the `train` extra."""
+    """Write a bundle: of a run, of the public residual checkpoint, or of Template. Needs the `train` extra.
+
+    The run of a classifier becomes a recognizer instead: for subscribers, as in examples/recognize.
+    """
     with needing_train():
         from skelanon.train import build
     if run is not None and reference_checkpoint is not None:
@@ -38,6 +41,11 @@ def export(
     template = run is None and reference_checkpoint is None
     if (axes if template else root) is not None:
         raise typer.BadParameter("--root is for Template, --axes for the others")
+    if run is not None and _is_classifier(run):
+        if axes is not None or precision != "float32" or tensorrt:
+            raise typer.BadParameter(f"{run} is a classifier: --axes, --precision and --tensorrt are for anonymizers")
+        _export_recognizer(run, out)
+        return
     if run is not None:
         bundle = build.build_trained(run, out, axes or "normalised", precision=precision)
     elif reference_checkpoint is not None:
@@ -49,6 +57,21 @@ def export(
         from skelanon.export.candidates import build_engine
 
         typer.echo(f"{build_engine(bundle)}: its engine, for this version of TensorRT and this GPU")
+
+
+def _is_classifier(run: Path) -> bool:
+    from skelanon.configs.training import ClassifierRun
+    from skelanon.train.checkpoint import RunFolder
+
+    return isinstance(RunFolder(run).settings(), ClassifierRun)
+
+
+def _export_recognizer(run: Path, out: Path) -> None:
+    from skelanon.train.recognizer import build_recognizer
+
+    recognizer = build_recognizer(run, out)
+    about = recognizer.manifest
+    typer.echo(f"{out}: {about.name} of {len(about.classes)} classes, sha256 {recognizer.sha256}")
 
 
 def inspect(bundle: Annotated[str, typer.Argument(help="Bundle file, or `default`.")] = "default") -> None:

@@ -21,13 +21,14 @@ def load_audit_settings(
 ) -> AuditSettings:
     """Settings of an audit of the data set in the folder `data`.
 
-    kind: of the data set; its tasks come with skelanon, unless `file` holds them. profile: how hard attackers try, by
-    name. overrides: `key.to.setting=value` with YAML values. Raises ConfigError.
+    kind: of the data set; its tasks come with skelanon, unless `file` holds others, or names some that do.
+    profile: how hard attackers try, by name. overrides: `key.to.setting=value` with YAML values. Raises ConfigError.
     """
     effort = _SHIPPED / f"{_PROFILE}{profile}.yaml"
     if profile not in profiles():
         raise ConfigError(f"the profile is {profile!r}: must be one of {', '.join(profiles())}")
-    tasks = _SHIPPED / f"{kind}.yaml" if file is None else Path(file)
+    named = kind if file is None else str(file)
+    tasks = _SHIPPED / f"{named}.yaml" if named in kinds() else Path(named)
     if file is None and kind not in kinds():
         raise ConfigError(
             f"no tasks come with skelanon for data of the kind {kind!r}, as they do for {', '.join(kinds())}: "
@@ -45,5 +46,5 @@ def profiles() -> list[str]:
 
 
 def kinds() -> list[str]:
-    """Kinds of data sets whose tasks come with skelanon, sorted."""
+    """Kinds of data sets whose tasks come with skelanon, and names of further tasks, sorted."""
     return sorted(file.stem for file in _SHIPPED.glob("*.yaml") if not file.stem.startswith(_PROFILE))

@@ -31,6 +31,8 @@ class SplitSettings(Settings):
     """Values of the sequences that train; all others where absent."""
     modulo: int | None = Field(default=None, ge=2)
     """Take the values modulo this number first: ETRI tests on subjects with 0 modulo 3."""
+    where: dict[Place, Annotated[list[Value], Field(min_length=1)]] = Field(default_factory=dict)
+    """Only sequences whose label columns have one of these values, as if there were no others."""
 
     @field_validator("test", "train")
     @classmethod
@@ -307,7 +309,7 @@ class TokensSettings(Settings):
 
 
 class TokensObjective(Settings):
-    """CE(action) + alpha * privacy + reconstruction * MSE(directions) - usage * H(codes) + hint * CE(hinted action)."""
+    """CE(action of codes) + alpha * privacy + reconstruction * MSE(directions) - usage * H(codes), and further CE."""
 
     alpha: Weight
     """Of privacy: the divergence of attackers' predictions from the prior, half the worst attacker's, half the mean."""
@@ -315,6 +317,8 @@ class TokensObjective(Settings):
     """Of the mean squared difference between directions that are drawn and those that were seen a window before."""
     usage: Weight = 0.1
     """Of the entropy of how often codes are used."""
+    drawing: Weight = 0.5
+    """Of a recognizer that sees what is drawn."""
     hint: Weight = 0.5
     """Of a recognizer that sees what the encoder knows at the end of a clip: it finds what matters before codes do."""
     warm_up_epochs: int = Field(default=30, ge=0)

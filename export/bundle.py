@@ -6,11 +6,11 @@ field 14 `metadata_props`, repeated StringStringEntryProto with 1 = key and 2 = 
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,8 +18,15 @@ from .errors import BundleError
 from .manifest import Manifest, manifest_from_json, manifest_to_json
 
 MANIFEST_KEY: Final = "skelanon.manifest"
+RECOGNIZER_KEY: Final = "skelanon.recognizer"
+"""What a recognizer has in place of an anonymizer's manifest, so that nothing takes the one for the other."""
 DIGEST_KEY: Final = "skelanon.digest"
 MAX_BYTES: Final = 1 << 30
+_NO_BUNDLE: Final = "not a skelanon bundle: it has no manifest; make one with `skelanon export`"
+_WRONG_KIND: Final = {
+    MANIFEST_KEY: "this bundle is an anonymizer; a recognizer is made by `skelanon export` from a classifier's run",
+    RECOGNIZER_KEY: "this is a recognizer, which anonymizes nothing: give a bundle of an anonymizer",
+}
 _METADATA_FIELD: Final = 14
 _EXTERNAL_DATA_FIELD: Final = 13
 _DATA_LOCATION_FIELD: Final = 14
@@ -33,6 +40,8 @@ _MESSAGES: Final = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 """Every way from a ModelProto to a TensorProto: the fields of each message that lead on, and to what."""
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,13 @@ def default_bundle_path() -> Path:
 
 def read_bundle(path: str | os.PathLike[str], *, sha256: str | None = None) -> Bundle:
     """Read and verify a bundle. Raises BundleError: unreadable, not a bundle, edited, future, not the pinned one."""
+    return Bundle(*read_sealed(path, MANIFEST_KEY, manifest_from_json, sha256=sha256))
+
+
+def read_sealed(
+    path: str | os.PathLike[str], key: str, parse: Callable[[str], Parsed], *, sha256: str | None = None
+) -> tuple[Parsed, str, bytes]:
+    """Read and verify a sealed file: what its manifest under `key` says, its sha256, all of it. Raises BundleError."""
     try:
         with open(path, "rb") as file:
             model = file.read(MAX_BYTES + 1)
@@ -62,14 +78,14 @@ def read_bundle(path: str | os.PathLike[str], *, sha256: str | None = None) -> B
     if sha256 is not None and actual != sha256:
         raise BundleError(f"the bundle's sha256 is {actual}, but `model.sha256` asks for {sha256}")
     try:
-        return Bundle(_verified_manifest(model), actual, model)
+        return _verified_manifest(model, key, parse), actual, model
     except (IndexError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError("not an ONNX file") from error
 
 
 def seal(model_without_metadata: bytes, manifest: Manifest) -> bytes:
     """Append the manifest and a digest over graph and manifest to a serialised ModelProto without metadata."""
-    return _seal(model_without_metadata, manifest_to_json(manifest))
+    return seal_text(model_without_metadata, MANIFEST_KEY, manifest_to_json(manifest))
 
 
 def with_audit(bundle: Bundle, summary: dict[str, Any] | None) -> Bundle:
@@ -80,23 +96,24 @@ def with_audit(bundle: Bundle, summary: dict[str, Any] | None) -> Bundle:
     return Bundle(manifest, hashlib.sha256(model).hexdigest(), model)
 
 
-def _seal(graph: bytes, manifest: str) -> bytes:
+def seal_text(graph: bytes, key: str, manifest: str) -> bytes:
+    """Append a manifest under a key, and the digest over both."""
     text = manifest.encode()
     digest = hashlib.sha256(hashlib.sha256(graph).digest() + text).hexdigest()
-    entries = [(MANIFEST_KEY.encode(), text), (DIGEST_KEY.encode(), digest.encode())]
+    entries = [(key.encode(), text), (DIGEST_KEY.encode(), digest.encode())]
     return graph + b"".join(
         _length_delimited(_METADATA_FIELD, _length_delimited(1, key) + _length_delimited(2, value))
         for key, value in entries
     )
 
 
-def _verified_manifest(model: bytes) -> Manifest:
+def _verified_manifest(model: bytes, key: str, parse: Callable[[str], Parsed]) -> Parsed:
     """Raises BundleError; IndexError, UnicodeDecodeError or RecursionError where it is not ONNX at all."""
     graph, metadata = _split(model)
-    if MANIFEST_KEY not in metadata:
-        raise BundleError("not a skelanon bundle: it has no manifest; make one with `skelanon export`")
-    manifest = manifest_from_json(metadata[MANIFEST_KEY])
-    if model != _seal(graph, metadata[MANIFEST_KEY]):
+    if key not in metadata:
+        raise BundleError(_WRONG_KIND.get(next(iter(metadata), ""), _NO_BUNDLE))
+    manifest = parse(metadata[key])
+    if model != seal_text(graph, key, metadata[key]):
         raise BundleError("the bundle was edited after it was exported (its digest does not match); export it again")
     if _refers_to_files(graph, "model"):
         raise BundleError("the bundle keeps weights in other files; it must be one file: export it again")

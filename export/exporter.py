@@ -39,8 +39,9 @@ def export_bundle(
     file at `path` is then as it was.
     """
     module.eval()
-    manifest = msgspec.structs.replace(manifest, provenance=manifest.provenance | _toolchain())
-    model = seal(to_onnx(module, manifest, samples.tracks(2).inputs(manifest, 0)), manifest)
+    manifest = msgspec.structs.replace(manifest, provenance=manifest.provenance | toolchain())
+    inputs = samples.tracks(2).inputs(manifest, 0)
+    model = seal(to_onnx(module, manifest.anonymizer, inputs, manifest.outputs), manifest)
     bundle = Bundle(manifest, hashlib.sha256(model).hexdigest(), model)
     check_parity(module if reference is None else reference.eval(), bundle, samples, extremes)
     try:
@@ -50,6 +51,7 @@ def export_bundle(
     return bundle
 
 
-def _toolchain() -> dict[str, Any]:
+def toolchain() -> dict[str, Any]:
+    """What writes graphs, for a manifest's provenance."""
     versions = {name: version(name).partition("+")[0] for name in ("torch", "onnx", "onnxscript", "onnx-ir")}
     return {"packages": versions, "opset": OPSET}

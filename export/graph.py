@@ -7,11 +7,10 @@ import contextlib
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import BundleError
-from .manifest import Manifest
 from .runner import Floats
 
 if TYPE_CHECKING:
@@ -24,10 +23,11 @@ _SCOPES: Final = "pkg.torch.onnx.name_scopes"
 """Under this torch's exporter notes the modules that a node comes from: "['', 'network', 'network.fc1', 'linear']"."""
 
 
-def to_onnx(module: "torch.nn.Module", manifest: Manifest, inputs: dict[str, Floats]) -> bytes:
+def to_onnx(module: "torch.nn.Module", name: str, inputs: dict[str, Floats], outputs: Iterable[str]) -> bytes:
     """The serialised graph: no names of files, no traces of the source, the same bytes every time.
 
-    inputs: example values with N >= 2 (torch's exporter builds sizes 0 and 1 in). Raises BundleError.
+    name: of the graph. inputs: example values with N >= 2 (torch's exporter builds sizes 0 and 1 in). outputs: names.
+    Raises BundleError.
     """
     import torch
 
@@ -38,7 +38,7 @@ def to_onnx(module: "torch.nn.Module", manifest: Manifest, inputs: dict[str, Flo
                 module,
                 kwargs={name: torch.from_numpy(value) for name, value in inputs.items()},
                 input_names=list(inputs),
-                output_names=list(manifest.outputs),
+                output_names=list(outputs),
                 dynamic_shapes={name: {0: batch} for name in inputs},
                 opset_version=OPSET,
                 dynamo=True,
@@ -50,7 +50,7 @@ def to_onnx(module: "torch.nn.Module", manifest: Manifest, inputs: dict[str, Flo
     model = program.model_proto
     _name(model.graph, {*dict(module.named_parameters()), *dict(module.named_buffers())})
     _strip(model)
-    model.graph.name = manifest.anonymizer
+    model.graph.name = name
     model.ir_version = IR_VERSION
     serialised: bytes = model.SerializeToString(deterministic=True)
     return serialised

@@ -14,8 +14,8 @@ BOUND_SAMPLES: Final = 64
 """Calls of up to so many samples go through buffers of their own, one set for each number."""
 
 
-def cpu_session(bundle: Bundle, *, threads: int = 1) -> Any:
-    """An onnxruntime session: no thread spins, and nothing is kept of a large call. Raises BundleError, RunnerError."""
+def cpu_session(model: bytes, *, threads: int = 1) -> Any:
+    """A session of an ONNX file: no thread spins, nothing is kept of a large call. Raises BundleError, RunnerError."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -25,7 +25,7 @@ def cpu_session(bundle: Bundle, *, threads: int = 1) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(
-            bundle.model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            model, options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
     except Exception as error:
         raise BundleError(f"onnxruntime refuses the bundle's graph ({type(error).__name__})") from error
@@ -62,7 +62,7 @@ class OnnxRuntimeCpu(HostRunner):
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         super().__init__(bundle)
-        self._session = cpu_session(bundle, threads=threads)
+        self._session = cpu_session(bundle.model, threads=threads)
         self._check_graph()
         self._inputs = list(self.manifest.inputs)
         self._outputs = list(self.manifest.outputs)

@@ -49,7 +49,7 @@ def _session(bundle: Bundle) -> Any:
         OnnxRuntimeCpu(bundle).close()
     except RunnerError as error:
         raise BundleError("onnxruntime cannot run the exported graph: see the cause") from error
-    return cpu_session(bundle)
+    return cpu_session(bundle.model)
 
 
 def _compare(

@@ -116,6 +116,10 @@ class CurveServer:
         """Let others in from now on; returns how many. Who is in already stays. From any thread."""
         return self._allowed.become(allowed)
 
+    def forget_refused(self) -> None:
+        """Count from none again, for the next one with the same list."""
+        self._failed_handshakes = self._allowed.refused = 0
+
     def log_refusals(self) -> None:
         """Log and count the handshakes that have failed. Call it often; it never blocks."""
         from zmq.utils.monitor import recv_monitor_message  # as above

@@ -71,7 +71,11 @@ def load_key_pair(path: str | Path) -> KeyPair:
         raise LinkError(f"{path} holds no secret key; give the `.key_secret` file")
     if os.name == "posix" and Path(path).stat().st_mode & 0o077:
         raise LinkError(f"{path} can be read by other users; run: chmod 600 {path}")
-    if zmq.curve_public(secret) != public:
+    try:
+        belongs = zmq.curve_public(secret) == public
+    except ValueError as error:
+        raise _no_key_file(path) from error
+    if not belongs:
         raise LinkError(f"the public and the secret key in {path} do not belong together; make another pair")
     return KeyPair(public, secret)
 
@@ -96,6 +100,10 @@ def _load(path: str | Path) -> tuple[bytes, bytes | None]:
             z85.decode(key)
     except OSError as error:
         raise LinkError(f"cannot read the key file {path}: {error.strerror or 'no such file'}") from error
-    except (ValueError, KeyError, struct.error) as error:
-        raise LinkError(f"{path} is not a key file; make one with `skelanon keys new NAME`") from error
+    except (ValueError, LookupError, struct.error) as error:
+        raise _no_key_file(path) from error
     return public, secret
+
+
+def _no_key_file(path: str | Path) -> LinkError:
+    return LinkError(f"{path} is not a key file; make one with `skelanon keys new NAME`")

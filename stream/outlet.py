@@ -28,7 +28,7 @@ MAX_QUEUED: Final = 16
 """Of a connection's subscriptions; the others wait at the client. What is queued is in ZeroMQ's memory already."""
 MAX_PLAIN_BYTES: Final = 192
 MAX_CURVE_BYTES: Final = 512
-"""Of a message from a subscriber: room for the longest topic, and for CURVE's handshake (about 300 bytes)."""
+"""Of a message from a subscriber: room for the longest topic, and for CURVE's handshake (about 270 bytes)."""
 RENEWAL_S: Final = 2.0
 """How long a renewed socket tries to get its address back."""
 MAX_GROWTH_BYTES: Final = 256 * 2**20
@@ -124,6 +124,7 @@ class Outlet:
         self._refused = self.refused
         if self._curve is not None:
             self._curve.close()
+            self._curve.forget_refused()
         self._curve = None
         self._socket.close(linger_ms)
         self._context.term()

@@ -23,7 +23,9 @@ from skelanon.configs import (
 )
 from skelanon.configs.schema import Settings
 
-SHIPPED = sorted(path.name for path in Path(skelanon.configs.__path__[0]).glob("*.yaml") if path.name not in ("capture.yaml", "proxy.yaml"))
+OTHERS = ("capture.yaml", "proxy.yaml")
+"""Settings of other commands than `run`."""
+SHIPPED = sorted(path.name for path in Path(skelanon.configs.__path__[0]).glob("*.yaml") if path.name not in OTHERS)
 
 KINDS: dict[str, type[Settings]] = {
     "remote": RemoteSettings,

@@ -61,3 +61,8 @@ def test_unknown_profiles_and_kinds_are_named() -> None:
         load_audit_settings("x", "utd-mhad", "slow")
     with pytest.raises(ConfigError, match="no tasks come with skelanon for data of the kind 'mine'"):
         load_audit_settings("x", "mine", "quick")
+
+
+def test_further_tasks_are_taken_by_name() -> None:
+    settings = load_audit_settings("x", "utd-mhad", "quick", "utd-mhad-unseen")
+    assert [task.split.where for task in settings.tasks] == [{"subject": [5, 6, 7, 8]}, {}, {"subject": [5, 6, 7, 8]}]

@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from skelanon.configs import PublishSettings
 from skelanon.sensors.errors import SensorError
 from skelanon.sensors.frame import BodyFrame, no_bodies
 from skelanon.sensors.sensor import Sensor
-from skelanon.stream.latency import BOUNDS_US, STAGES, Latencies
+from skelanon.stream.latency import BOUNDS_US, STAGES, Latencies, percentiles
 from skelanon.stream.node import Node
 from skelanon.stream.operations.health import HUNG_S, health, readiness
 from skelanon.stream.operations.pages import Page, pages, remembered
@@ -91,6 +93,32 @@ def test_histograms_hold_all_durations_and_percentiles_the_newest() -> None:
     assert histogram.sum_ns == sum(durations)
     assert newest.p50 == pytest.approx(np.percentile(durations[-1024:], 50) / 1e3, abs=0.1)
     assert sum(latencies.histograms["send"].counts) == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100, 1024])
+def test_percentiles_are_those_of_numpy(count: int) -> None:
+    durations = np.random.default_rng(count).integers(1, 3_000_000_000, count)
+    found = percentiles(durations.tolist())
+    assert [found.p50, found.p95, found.p99] == (np.percentile(durations, [50, 95, 99]) / 1e3).round(1).tolist()
+
+
+LATE = """
+import sys, threading, time
+import skelanon.cli.main
+from skelanon.configs import check
+from skelanon.stream.node import create_node
+settings = {"sensors": {"a": {"kind": "synthetic"}}, "publish": {"endpoint": "tcp://127.0.0.1:*"}}
+with create_node(check(settings, "test")) as node:
+    loaded = set(sys.modules)
+    node.clock = lambda: 100 * time.monotonic()
+    node.run(lambda: node.stop() if node.counters[0].frames_out > 5 and node.counters[0].faults else None)
+print(sorted(set(sys.modules) - loaded))
+"""
+
+
+def test_a_node_under_way_loads_nothing_more() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"  # it could not while it has no descriptor left, and would end
 
 
 def test_durations_that_nobody_asks_for_do_not_pile_up() -> None:

@@ -104,6 +104,17 @@ def test_the_split_is_by_values_or_their_remainder(write_dataset: Write) -> None
     assert (parts.train.tolist(), parts.test.tolist()) == ([3], [0])
 
 
+def test_a_split_may_leave_out_whoever_it_does_not_name(write_dataset: Write) -> None:
+    rows = [{"subject": subject, "trial": trial} for subject in (1, 2, 3) for trial in (1, 2)]
+    dataset = write_dataset(*((counted(2), row) for row in rows))
+    parts = split(dataset, SplitSettings(by="trial", test=[2], where={"subject": [1, 3]}))
+    assert (parts.train.tolist(), parts.test.tolist()) == ([0, 4], [1, 5])
+    with pytest.raises(DataError, match="is left to train"):
+        split(dataset, SplitSettings(by="trial", test=[2], where={"subject": [7]}))
+    with pytest.raises(DataError, match=r"`data.split.where` is 'camera'"):
+        split(dataset, SplitSettings(by="trial", test=[2], where={"camera": [7]}))
+
+
 @pytest.mark.parametrize(
     ("by", "test", "message"),
     [

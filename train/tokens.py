@@ -1,7 +1,7 @@
 """Training of motion tokens: a recognizer learns beside the anonymizer, attackers learn against it and begin anew.
 
-Attackers and recognizer see codes, not bodies: what is drawn follows from codes, so nobody who sees bodies can know
-more, and codes are learned from a hundred times faster.
+Attackers see codes, not bodies: what is drawn follows from codes, so nobody who sees bodies can know more, and codes
+are learned from a hundred times faster. Recognizers see both: what codes hold must show in what is drawn.
 """
 
 from typing import cast
@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from skelanon.configs.training import TokensRun
 
-from .anonymizers.facing import Facing
+from .anonymizers.facing import DIRECTIONS, Facing
 from .anonymizers.tokens import Coded, TokenNetwork
 from .clip_of_codes import CodeClassifier
 from .data.clips import Batch
@@ -29,15 +29,16 @@ _STEEPEST = 1.0
 
 
 class Recognizer(nn.Module):
-    """Tells actions from codes; beside it a layer that tells them from what the encoder knows in the end."""
+    """Tells actions from codes, from what is drawn of them, and from what the encoder knows in the end."""
 
     def __init__(self, codes: int, hidden: int, classes: int) -> None:
         super().__init__()
         self.of_codes = CodeClassifier("recurrent", codes, classes)
+        self.of_drawings = CodeClassifier("convolutional", DIRECTIONS, classes)
         self.of_encoder = nn.Linear(hidden, classes)
 
-    def forward(self, codes: Tensor, there: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return self.of_codes(codes, there), self.of_encoder(hidden)
+    def forward(self, codes: Tensor, named: Tensor, drawn: Tensor, seen: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        return self.of_codes(codes, named), self.of_drawings(drawn, seen), self.of_encoder(hidden)
 
 
 class TokensTask(Task):
@@ -82,12 +83,14 @@ class TokensTask(Task):
         action, person = batch.targets.unbind(1)
         self._renew(number)
         attacked = self._attack(codes.detach(), there, person)
-        told, hinted = self.learners["recognizer"].wrapped(codes, there, _last(coded, frames))
+        seen = _there(frames, drawn.shape[1])
+        told, shown, hinted = self.learners["recognizer"].wrapped(codes, there, drawn, seen, _last(coded, frames))
         private = torch.stack(
             [kl_from_prior(one.wrapped(codes, there), self._prior) for one in self._adversaries.values()]
         )
         losses = {
             "action_loss": cross_entropy(told, action),
+            "drawing_loss": cross_entropy(shown, action),
             "hint_loss": cross_entropy(hinted, action),
             "private_loss": (private.max() + private.mean()) / 2,
             "reconstruction_loss": self._reconstruction(directions, drawn, frames),
@@ -96,6 +99,7 @@ class TokensTask(Task):
         objective = run.objective
         loss = (
             losses["action_loss"]
+            + objective.drawing * losses["drawing_loss"]
             + objective.hint * losses["hint_loss"]
             + self._alpha(number) * losses["private_loss"]
             + objective.reconstruction * losses["reconstruction_loss"]
@@ -112,10 +116,11 @@ class TokensTask(Task):
         directions, frames = self._seen(batch)
         coded, codes, drawn = self.learners["anonymizer"].wrapped(directions, 0.0)
         there = _there(frames // self._run.tokens.window, codes.shape[1])
-        told, _ = self.learners["recognizer"].wrapped(codes, there, _last(coded, frames))
+        seen = _there(frames, drawn.shape[1])
+        told, shown, _ = self.learners["recognizer"].wrapped(codes, there, drawn, seen, _last(coded, frames))
         reconstruction = self._reconstruction(directions, drawn, frames)
         metrics: Sums = {"test_reconstruction": (reconstruction * len(codes), len(codes))}
-        metrics |= top_k(told, batch.targets[:, 0], "action")
+        metrics |= top_k(told, batch.targets[:, 0], "action") | top_k(shown, batch.targets[:, 0], "drawn_action")
         for name, adversary in self._adversaries.items():
             metrics |= top_k(adversary.wrapped(codes, there), batch.targets[:, 1], name)
         return metrics

@@ -75,7 +75,7 @@ def run_calls(bundles: list[str], *, out: Path | None, quick: bool) -> None:
 def _contestants(candidate: Candidate, samples: int) -> list[Contestant]:
     bundle = read_bundle(candidate.path)
     manifest = bundle.manifest
-    runner, session = OnnxRuntimeCpu(bundle), cpu_session(bundle)
+    runner, session = OnnxRuntimeCpu(bundle), cpu_session(bundle.model)
     joints = np.random.default_rng(0).standard_normal((samples, *manifest.inputs["joints"])).astype(np.float32)
     feed = {name: np.zeros((samples, *shape), np.float32) for name, shape in manifest.inputs.items()}
     feed |= {"joints": joints} | ({"present": np.ones(joints.shape[:2], np.float32)} if "present" in feed else {})

@@ -1,11 +1,13 @@
 """The yardstick for load: a bare socket that sends as much as its core can, and waits where a subscriber is behind.
 
 `python -m skelanon.cli.bench.flood ENDPOINT BYTES STREAMS SUBSCRIBERS SECONDS` sends two-part messages of the size of a
-node's, one stream after the other, and then prints how many a second it sent.
+node's, one stream after the other, and then says how many it sent, and how
+many a second, until it is ended.
 """
 
 import os
 import sys
+import threading
 import time
 from typing import Final
 
@@ -39,6 +41,7 @@ def send_for(endpoint: str, size: int, streams: int, subscribers: int, seconds: 
             sent += len(topics)
         rate_hz = sent / (time.monotonic() - began_s)
         _send(socket, END, f"{rate_hz:.1f} {sent}".encode(), began_s + LIFETIME_S)
+        threading.Event().wait(LIFETIME_S)  # whoever is behind loses what it has not read when the connection ends
 
 
 def _send(socket: "zmq.Socket[bytes]", name: bytes, message: bytes, deadline_s: float) -> None:

@@ -16,7 +16,7 @@ from .workplace import PATIENCE_S, BenchError, Workplace
 
 PREFIX = f"skelanon/1/{STREAM}-".encode()
 LEAST_OF_RATE = 0.97
-"""Of the frames asked for: synthetic sensors that get no turn do not drop frames, they make fewer. Less is told apart from the statuses' own grain."""
+"""Of the frames asked for: sensors that get no turn make fewer. What is missing to 1 is the grain of the statuses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ What a round did is chosen by `--seed`. Exit code 1: something is not as it must
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -71,7 +72,7 @@ def report(
         "raw_joints": fleet.search.found,
         "searched_bytes": fleet.search.searched,
         "serial_numbers": fleet.near.leaks + fleet.far.leaks + logs.count(SERIAL),
-        "tracebacks": logs.count("Traceback"),
+        "crashes": logs.count("Traceback") + logs.count("skelanon has failed"),
         "malformed": fleet.near.subscriber.malformed + fleet.far.subscriber.malformed,
         "recordings_read": fleet.readings,
         "recorded_frames_read": fleet.frames_read,
@@ -88,7 +89,7 @@ def _figures(times: list[float]) -> dict[str, float]:
 
 def wrong(found: dict[str, Any]) -> list[str]:
     """What is not as it must be; a recovery that took longer than promised is told, but may be the machine's."""
-    counts = ("raw_joints", "serial_numbers", "tracebacks", "malformed")
+    counts = ("raw_joints", "serial_numbers", "crashes", "malformed")
     return [*found["failures"], *(f"{name}: {found[name]}" for name in counts if found[name])]
 
 
@@ -108,6 +109,7 @@ def main() -> int:
     parser.add_argument("--each", action="store_true", help="every deed once, instead of --rounds")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing that was started is left behind
     random = Random(given.seed)
     deeds = list(DEEDS) if given.each else random.choices(list(DEEDS), list(DEEDS.values()), k=given.rounds)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:

@@ -3,6 +3,7 @@
 import resource
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -51,9 +52,9 @@ def kill_recorder(fleet: Fleet, random: Random) -> float:
     part, lost = random.choice(RECORDERS), fleet.near.lost
     fleet.await_recording(part)
     fleet.kill(part)
-    took_s = fleet.read_recording(part)
+    fleet.read_recording(part)
     fleet.start(part)
-    fleet.seconds_until_well(["hall"])
+    took_s = fleet.seconds_until_recording(part)
     _nothing_lost(fleet, lost)
     return took_s
 
@@ -128,7 +129,6 @@ def take_descriptors(fleet: Fleet, _: Random) -> float:
 def steal_port(fleet: Fleet, _: Random) -> float:
     """The node's port is taken while it is down, by a program that answers with garbage; later it is free again."""
     fleet.kill("node")
-    node = fleet.parts.pop("node")
     with _thief(fleet.node_port):
         fleet.start("node")
         node = fleet.parts.pop("node")
@@ -141,7 +141,7 @@ def steal_port(fleet: Fleet, _: Random) -> float:
 Deed = Callable[[Fleet, Random], float]
 DEEDS: Final[dict[Deed, int]] = {
     kill_node: 14, kill_proxy: 18, kill_camera: 14, kill_recorder: 30, stop_node: 4, stop_proxy: 4, stop_camera: 4,
-    stop_recorder: 4, set_clock: 4, fill_disk: 2, take_descriptors: 1, steal_port: 1,
+    stop_recorder: 4, set_clock: 4, fill_disk: 3, take_descriptors: 3, steal_port: 3,
 }  # fmt: skip
 """How often each is done, relative to the others."""
 
@@ -158,7 +158,7 @@ def _nothing_lost(fleet: Fleet, before: int) -> None:
         raise WitnessError(f"{fleet.near.lost - before} frames were lost on the way to a client that had no part in it")
 
 
-def _clear_exit(fleet: Fleet, process: "psutil.Popen", part: Part) -> None:
+def _clear_exit(fleet: Fleet, process: "subprocess.Popen[bytes]", part: Part) -> None:
     deadline_s = time.monotonic() + 10.0
     while process.poll() is None:
         if time.monotonic() > deadline_s:

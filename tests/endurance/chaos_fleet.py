@@ -80,7 +80,7 @@ class Fleet:
         camera = persons(300, seed=5, pause_ms=30)
         write_script(folder / "0.script", camera, loop=True)
         positions = camera["body"]["joints"]["position"][:, 0, KINECT_FROM_AZURE]
-        raw = (positions * np.float32([-1, -1, 1]) / np.float32(1000)).astype(np.float32).reshape(-1, 3)
+        raw = (positions * np.array([-1, -1, 1], np.float32) / np.float32(1000)).astype(np.float32).reshape(-1, 3)
         self.search = RawSearch(np.concatenate([raw, synthetic_joints([0], 2)]))
         self._write_settings()
         keys = load_client_keys(folder / "viewer.key_secret", folder / "proxy.key")
@@ -116,6 +116,9 @@ class Fleet:
         """Let the witnesses read for a moment, and check that nothing has ended that should not."""
         self.near.frame()
         self.far.drain()
+        self._check_alive()
+
+    def _check_alive(self) -> None:
         for part, process in self.parts.items():
             if process.poll() is not None:
                 raise WitnessError(f"the {part} ended by itself, with code {process.returncode}")
@@ -137,6 +140,7 @@ class Fleet:
                 frame = witness.frame()
                 if frame is not None and frame.state != "fault":
                     missing.discard((witness, frame.stream))
+            self._check_alive()
             if time.monotonic() - since_s > PATIENCE_S:
                 gone = [(stream, "node" if witness is self.near else "proxy") for witness, stream in missing]
                 raise WitnessError(f"no good frame of {gone} in {PATIENCE_S:.0f} s")
@@ -168,8 +172,14 @@ class Fleet:
                 raise WitnessError(f"the {part} records nothing")
             self.pump()
 
-    def read_recording(self, part: Part) -> float:
-        """Read the file of a recorder that has ended; seconds from the recorder's start to its first frame.
+    def seconds_until_recording(self, part: Part) -> float:
+        """Wait for a recorder's first chunk; from the recorder's start until its first frame had come."""
+        self.await_recording(part)
+        frame = next(iter(Recording(self._files[part], on_event=lambda event: None)))
+        return (frame.received_ns - self.started_ns[part]) / 1e9
+
+    def read_recording(self, part: Part) -> None:
+        """Read the file of a recorder that has ended.
 
         Raises WitnessError where more is wrong than that its end is missing.
         """
@@ -182,7 +192,6 @@ class Fleet:
         self.frames_read += len(frames)
         self.search.add(path.read_bytes())
         path.unlink()
-        return (frames[0].received_ns - self.started_ns[part]) / 1e9
 
     def recording_bytes(self, part: Part) -> int:
         """How large a recorder's file is now."""

@@ -70,4 +70,5 @@ def _scattered(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
 def _fingerprints(words: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """One number for each three words, (N, 3): the same only for the same three, but for one case in 2^64."""
     factors = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
-    return np.bitwise_xor.reduce(words.astype(np.uint64) * factors, axis=1)
+    mixed: NDArray[np.uint64] = np.bitwise_xor.reduce(words.astype(np.uint64) * factors, axis=1)
+    return mixed

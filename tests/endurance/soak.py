@@ -8,11 +8,13 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,9 @@ SENSORS: Final = 16
 CLIENTS: Final = 5
 """One that stays, and four that join and leave."""
 SAMPLE_S: Final = 1.0
+LEAST_SAMPLES: Final = 10
+"""In a quarter of the time, for growth to mean anything."""
+REPORT_S: Final = 10.0
 PATIENCE_S: Final = 30.0
 MOST_GROWTH: Final = {"rss_mb": 8.0, "descriptors": 8, "threads": 0}
 """From the greatest value in the second quarter of the time to the greatest in the last. Clients have descriptors."""
@@ -36,49 +41,57 @@ class Soak:
         self._until_s = time.monotonic() + 60 * minutes
         self._began_s = time.monotonic()
         self._samples: list[dict[str, float]] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._settings: dict[str, Any] = {
             "hours": hours, "sensors": SENSORS, "persons": 1, "seeds": 4, "endpoint": f"ipc://{folder}/node",
             "folder": str(folder), "result": str(folder / "node.json"), "address": str(folder / "address"),
+            "started": str(folder / "started"),
         }  # fmt: skip
         self._path = folder / "settings.json"
         self._path.write_text(json.dumps(self._settings))
 
     def run(self) -> dict[str, Any]:
         """Until the simulated hours or the real minutes are over; returns the report."""
-        log = (self._folder / "node.log").open("wb")
-        clients = [self._start("soak_client.py", str(number)) for number in range(CLIENTS)]
-        node = self._start("soak_node.py", stderr=log)
-        processes, asked, shown_s = [*clients, node], False, 0.0
         try:
-            while node.poll() is None:
-                time.sleep(SAMPLE_S)
-                self._sample(node.pid, clients[0].pid)
-                if not asked and time.monotonic() > self._until_s:
-                    asked = True
-                    node.terminate()
-                if time.monotonic() - shown_s > 10:
-                    shown_s = time.monotonic()
-                    self._write(self._report(complete=False))
-            clients[0].wait(PATIENCE_S)
-            for client in clients[1:]:  # who was away when the node stopped does not hear of it
-                client.terminate()
-                client.wait(PATIENCE_S)
+            self._watch()
         finally:
-            for process in processes:
+            for process in self._processes:
                 process.kill()
                 process.wait()
-            log.close()
         report = self._report(complete=True)
-        report["node_exit"] = node.returncode
+        report["node_exit"] = self._processes[-1].returncode
         report["log_leaks"] = _leaks((self._folder / "node.log").read_text())
         report["wrong"] = wrong(report)
         self._write(report)
         return report
 
+    def _watch(self) -> None:
+        with (self._folder / "node.log").open("wb") as log:
+            clients = [self._start("soak_client.py", str(number)) for number in range(CLIENTS)]
+            node = self._start("soak_node.py", stderr=log)
+        asked, written_s = False, 0.0
+        while node.poll() is None:
+            time.sleep(SAMPLE_S)
+            if (self._folder / "started").exists():
+                self._sample(node.pid, clients[0].pid)
+            if not asked and time.monotonic() > self._until_s:
+                asked = True
+                node.terminate()
+            if time.monotonic() - written_s > REPORT_S:
+                written_s = time.monotonic()
+                self._write(self._report(complete=False))
+        with suppress(subprocess.TimeoutExpired):  # the report says so
+            clients[0].wait(PATIENCE_S)
+            for client in clients[1:]:  # who was away when the node stopped does not hear of it
+                client.terminate()
+                client.wait(PATIENCE_S)
+
     def _start(self, script: str, *arguments: str, stderr: Any = None) -> "subprocess.Popen[bytes]":
         command = [sys.executable, str(HERE / script), str(self._path), *arguments]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr, env=environment)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr, env=environment)
+        self._processes.append(process)
+        return process
 
     def _sample(self, node: int, witness: int) -> None:
         try:
@@ -124,7 +137,7 @@ class Soak:
 def growth(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     """Of what the node's process holds: the greatest in the second and in the last quarter of the samples."""
     quarter = len(samples) // 4
-    if not quarter:
+    if quarter < LEAST_SAMPLES:
         return {}
     early, late = samples[quarter : 2 * quarter], samples[-quarter:]
     return {
@@ -168,6 +181,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="real, at most")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing that was started is left behind
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         report = Soak(Path(folder), given.hours, given.minutes, given.out).run()
     sys.stdout.write(

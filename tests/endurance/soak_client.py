@@ -73,6 +73,8 @@ class Client:
     def _take(self, message: Message, payload: bytes, _received_ns: int) -> None:
         self._ledger.take(message)
         self._search.add(payload)
+        if not self._ledger.frames:
+            Path(self._settings["started"]).touch()
         self._names += SERIAL.encode() in payload
 
     def _report(self, *, done: bool = False) -> None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skelanon.export.manifest import Axes
+from skelanon.sensors.fitting import repeat_to_fill
 from skelanon.sensors.joints import INDEX, JOINTS
-from skelanon.train.data.clips import repeat_to_fill
 
 from .kinematics import constant
 from .module import StreamModule

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from skelanon.configs.training import DataSettings
-from skelanon.sensors.joints import JOINTS
+from skelanon.sensors.fitting import fit_clip
 from skelanon.sensors.motion_energy import motion_energy
 
 from .splits import Indices
@@ -90,18 +90,7 @@ def clip(joints: Joints, settings: DataSettings, random: np.random.Generator | N
     so with `fit: pad`: what is missing is zeros. random: draws the frames of `resample`; without it, they are evenly
     spaced.
     """
-    chosen = _chosen(withhold(joints), settings)  # (T0, P, V, C)
-    length = len(chosen) if settings.fit == "resample" else settings.frames
-    filled = np.zeros((length, settings.bodies, JOINTS, 3), np.float32)
-    for body in range(chosen.shape[1]):
-        filled[: len(chosen), body] = chosen[:length, body]
-        if settings.fit != "pad":
-            filled[:, body] = repeat_to_fill(filled[:, body])
-    if settings.fit != "resample":
-        return filled
-    within = 0.5 if random is None else random.random(settings.frames)
-    frames = (np.arange(settings.frames) + within) * length / settings.frames
-    return filled[np.minimum(frames.astype(np.int64), length - 1)]
+    return fit_clip(_chosen(withhold(joints), settings), settings.frames, settings.fit, settings.bodies, random)
 
 
 def withhold(joints: Joints) -> Joints:
@@ -109,18 +98,6 @@ def withhold(joints: Joints) -> Joints:
     near = np.all(np.abs(joints) < FARTHEST_M, axis=(-2, -1), keepdims=True)  # not finite is not near
     complete = np.all(np.any(joints, axis=-1, keepdims=True), axis=-2, keepdims=True)
     return np.where(near & complete, joints, np.float32(0))
-
-
-def repeat_to_fill(body: Joints) -> Joints:
-    """(T, 25, 3) with missing frames at the end to (T, 25, 3) without: from the start again.
-
-    A body that is not there at the start is first moved there, without its gaps. One that never comes stays zeros.
-    """
-    seen = (body != 0).any(axis=(1, 2))
-    if not seen.any():
-        return body
-    recorded = body[: np.flatnonzero(seen)[-1] + 1] if seen[0] else body[seen]
-    return recorded[np.arange(len(body)) % len(recorded)]
 
 
 def _chosen(joints: Joints, settings: DataSettings) -> Joints:

@@ -8,7 +8,6 @@ Before the shards are removed, the data lie on the disk twice.
 
 import contextlib
 import hashlib
-import io
 import logging
 import os
 import shutil
@@ -31,7 +30,8 @@ from skelanon.train.worker_pool import interrupts_later, worker_pool
 
 from .importers import create_importer
 from .importers.importer import ImportedSequence, Importer, Skipped
-from .store import FORMAT, LAYOUT_COLUMNS, DatasetInfo
+from .store import FORMAT, DatasetInfo
+from .writing import FILES, flush, npz, write_dataset
 
 CHUNK: Final = 64
 """Items in a shard: what a kill can cost, and what a process holds at a time."""
@@ -206,7 +206,7 @@ def _write_shard(importer: Importer, items: Sequence[str], shard: Path) -> None:
     no_joints, no_tracking = np.empty((0, JOINTS, 3), np.float32), np.empty((0, JOINTS), np.uint8)
     _write(
         shard,
-        _npz(
+        npz(
             joints=np.concatenate([no_joints, *joints]),
             tracking=np.concatenate([no_tracking, *tracking]),
             left=left,
@@ -242,34 +242,20 @@ def _join(task: _Task, out: Path) -> DatasetInfo:
     for error in malformed[:5]:
         logger.warning("left out: %s", error)
 
-    digest = hashlib.sha256()
-    rows = int((columns["frames"] * columns["bodies"]).sum())
-    for name, dtype, shape in (("joints", np.float32, (rows, JOINTS, 3)), ("tracking", np.uint8, (rows, JOINTS))):
-        with (task.partial / f"{name}.npy").open("wb") as file:
-            header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for chunk in task.chunks():
-                part = np.ascontiguousarray(_shard(task, chunk, name), dtype).data
-                digest.update(part)
-                file.write(part)
-            _flush(file)
-    for name, values in columns.items():
-        digest.update(msgspec.json.encode([name, values.dtype.str]))
-        digest.update(values.data)
-    _write(task.partial / "index.npz", _npz(**columns))
     importer = task.importer
-    info = DatasetInfo(
+    info = write_dataset(
+        task.partial,
+        (_shard(task, chunk, "joints") for chunk in task.chunks()),
+        (_shard(task, chunk, "tracking") for chunk in task.chunks()),
+        columns,
         kind=importer.kind,
         licence=importer.licence,
         rate_hz=importer.rate_hz,
         measured=importer.measured,
-        names=importer.names,
-        kept=len(columns["frames"]),
+        names={label: dict(values) for label, values in importer.names.items()},
         skipped=dict(sorted(skipped.items())),
-        fingerprint=digest.hexdigest(),
     )
-    _write(task.partial / "dataset.json", msgspec.json.format(msgspec.json.encode(info)) + b"\n")
-    for name in ("joints.npy", "tracking.npy", "index.npz", "dataset.json"):  # this one last
+    for name in FILES:
         (task.partial / name).replace(out / name)
     shutil.rmtree(task.partial)
     return info
@@ -283,10 +269,7 @@ def _index(task: _Task) -> tuple[Columns, list[_Left]]:
     for chunk in task.chunks():
         parts.append({name: _shard(task, chunk, f"column_{name}") for name in names})
         left.append(msgspec.json.decode(_shard(task, chunk, "left").tobytes(), type=_Left))
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    rows = columns["frames"] * columns["bodies"]
-    start = LAYOUT_COLUMNS[0]
-    return {start: np.cumsum(rows) - rows, **columns}, left
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}, left
 
 
 def _shard(task: _Task, chunk: int, name: str) -> NDArray[Any]:
@@ -299,27 +282,15 @@ def _shard(task: _Task, chunk: int, name: str) -> NDArray[Any]:
         raise DataError(f"{task.shard(chunk)} is damaged: remove it, and run the same import again") from error
 
 
-def _npz(**arrays: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()  # a full disk in the middle of a zip file raises anything
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
 def _write(path: Path, content: bytes) -> None:
     """Write a file that is there as a whole or not at all."""
     partial = path.with_suffix(".tmp")
     try:
         with partial.open("wb") as file:
             file.write(content)
-            _flush(file)
+            flush(file)
         partial.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
-
-
-def _flush(file: io.BufferedWriter) -> None:
-    """To the disk: some file systems say only then that they are full."""
-    file.flush()
-    os.fsync(file.fileno())

@@ -78,10 +78,14 @@ def write_miniature_ntu(
 ) -> int:
     """Write `.skeleton` files with the names of NTU RGB+D, all of setup 1, 30 frames a second; returns how many.
 
+    `actions.txt` beside them says what the actions are.
     Raises DataError: a number out of range, a folder that is not empty or cannot be written.
     """
     size = _Size(subjects, actions, views, trials, frames, seed)
-    return _write(folder, _clips(size), _write_ntu)
+    written = _write(folder, _clips(size), _write_ntu)
+    names = [f"{activity.value}\n" for activity in ACTIVITIES[:actions]]
+    (folder / "actions.txt").write_text("".join(names), encoding="ascii")
+    return written
 
 
 def write_miniature_etri(

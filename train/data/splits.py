@@ -30,6 +30,8 @@ def split(dataset: SkeletonDataset, settings: SplitSettings) -> Split:
     """
     column = label_column(dataset, settings.by, "data.split.by")
     known = column != UNKNOWN
+    for name, wanted in settings.where.items():
+        known &= np.isin(label_column(dataset, name, "data.split.where"), wanted)
     values = column % settings.modulo if settings.modulo else column
     test = known & np.isin(values, settings.test)
     train = known & ~test if settings.train is None else known & np.isin(values, settings.train)

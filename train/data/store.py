@@ -27,6 +27,17 @@ UNKNOWN: Final = -1
 LAYOUT_COLUMNS: Final = ("start", "frames", "bodies")
 
 
+class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How anonymous sequences came about."""
+
+    model: str
+    """Name of the bundle."""
+    sha256: str
+    """Of the bundle."""
+    source: str
+    """Fingerprint of the data set that was published."""
+
+
 class DatasetInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a data set is, beside its joints and labels."""
 
@@ -47,6 +58,8 @@ class DatasetInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Why sequences were left out, and how many."""
     fingerprint: str
     """sha256 over joints, tracking states and index."""
+    published: Publication | None = None
+    """What anonymized it; null: as recorded."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

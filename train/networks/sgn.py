@@ -121,11 +121,15 @@ class Sgn(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         there = (clips != 0).flatten(1, 3).any(1)  # (N, M)
-        there[:, 0] |= ~there.any(1)  # an empty clip is still a sample
-        frames = self._selected(clips).permute(0, 4, 2, 3, 1)  # (N, M, T, V, C)
-        of_bodies = self.classify_frames(frames[there].flatten(2))
-        logits = of_bodies.new_zeros(*there.shape, of_bodies.shape[1])
-        logits[there] = of_bodies
+        first = torch.arange(there.shape[1], device=clips.device) == 0
+        there = there | (first & ~there.any(1, keepdim=True))  # an empty clip is still a sample
+        frames = self._selected(clips).permute(0, 4, 2, 3, 1).flatten(3)  # (N, M, T, V * C)
+        if torch.compiler.is_exporting():  # a graph of fixed shapes: all are classified, and count where they are there
+            logits = self.classify_frames(frames.flatten(0, 1)).unflatten(0, there.shape) * there[..., None]
+        else:
+            of_bodies = self.classify_frames(frames[there])
+            logits = of_bodies.new_zeros(*there.shape, of_bodies.shape[1])
+            logits[there] = of_bodies
         return logits.sum(1) / there.sum(1, keepdim=True)
 
     def classify_frames(self, frames: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class SpatialShift(nn.Module):
         shifted = shifted * (self.Feature_Mask.tanh() + 1).transpose(1, 2)[..., None]
         mixed = conv2d(shifted, self.Linear_weight.t()[:, :, None, None], self.Linear_bias.flatten())
         back = mixed.flatten(1, 2).index_select(1, _rows(self.shift_out, out))  # (N, V * C', T), as `bn` counts
-        back = self.bn(back).reshape(len(x), JOINTS, out, -1).transpose(1, 2)
+        back = self.bn(back).reshape(x.shape[0], JOINTS, out, -1).transpose(1, 2)
         moved: Tensor = self.down(x) + back
         return moved.relu()
 

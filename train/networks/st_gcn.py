@@ -28,7 +28,7 @@ class PartitionedGraphConv(nn.Module):
         self.conv = nn.Conv2d(channels, out * partitions, 1)
 
     def forward(self, x: Tensor, graphs: Tensor) -> Tensor:
-        mixed = self.conv(x).reshape(len(x), self.partitions, -1, *x.shape[2:])  # (N, K, C', T, V)
+        mixed = self.conv(x).reshape(x.shape[0], self.partitions, -1, *x.shape[2:])  # (N, K, C', T, V)
         return torch.einsum("nkctv,kvw->nctw", mixed, graphs)
 
 

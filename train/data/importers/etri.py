@@ -42,7 +42,7 @@ class EtriImporter(Importer):
     columns: ClassVar[dict[str, LabelType]] = {
         "action": "int", "subject": "int", "trial": "int", "view": "int", "gender": "int", "age": "float",
     }  # fmt: skip
-    names: ClassVar[dict[str, dict[int, str]]] = {"gender": {FEMALE: "female", MALE: "male"}}
+    names: Mapping[str, Mapping[int, str]] = {"gender": {FEMALE: "female", MALE: "male"}}
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -1,7 +1,7 @@
 """What every importer gives: its items of work, and the sequences that each item holds."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -49,7 +49,7 @@ class Importer(ABC):
     licence: ClassVar[str]
     rate_hz: ClassVar[float]
     columns: ClassVar[dict[str, LabelType]]
-    names: ClassVar[dict[str, dict[int, str]]] = {}
+    names: Mapping[str, Mapping[int, str]] = {}
     measured: tuple[bool, ...] = (True,) * JOINTS
 
     def __init__(self, folder: Path) -> None:

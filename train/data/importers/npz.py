@@ -68,7 +68,7 @@ class KgbdImporter(NpzImporter):
         "subject": "int", "action": "int", "trial": "int", "gender": "int",
         "height_m": "float", "weight_kg": "float", "age": "float",
     }  # fmt: skip
-    names: ClassVar[dict[str, dict[int, str]]] = {"action": {1: "walk"}, "gender": {0: "female", 1: "male"}}
+    names: Mapping[str, Mapping[int, str]] = {"action": {1: "walk"}, "gender": {0: "female", 1: "male"}}
     arrays: ClassVar[dict[str, str]] = {column: column for column in columns}
 
 
@@ -78,7 +78,7 @@ class UcalgaryGaitImporter(NpzImporter):
     kind: ClassVar[str] = "ucalgary_gait"
     licence: ClassVar[str] = "UCalgary gait: for research, cite"
     columns: ClassVar[dict[str, LabelType]] = {"subject": "int", "action": "int", "trial": "int", "gender": "int"}
-    names: ClassVar[dict[str, dict[int, str]]] = {
+    names: Mapping[str, Mapping[int, str]] = {
         "action": {1: "normal gait", 2: "abnormal right", 3: "abnormal left"},
         "gender": {0: "female", 1: "male"},
     }
@@ -96,7 +96,7 @@ class KinectMultiTrackImporter(NpzImporter):
     kind: ClassVar[str] = "kinectmultitrack"
     licence: ClassVar[str] = "MIT"
     columns: ClassVar[dict[str, LabelType]] = {"subject": "int", "action": "int", "setup": "int", "view": "int"}
-    names: ClassVar[dict[str, dict[int, str]]] = {
+    names: Mapping[str, Mapping[int, str]] = {
         "subject": {20 + pair: f"pair {pair + 1}" for pair in range(6)},
         "action": {
             1: "stationary", 2: "steps", 3: "walk square and diagonals", 4: "interaction, first walks",

@@ -1,7 +1,8 @@
 """NTU RGB+D and NTU RGB+D 120: 60 and 120 actions by 40 and 106 persons, seen by three Kinect v2 sensors.
 
 Files `SsssCcccPpppRrrrAaaa.skeleton` (setup, camera, person, replication, action) in folders of any depth, both sets
-in one folder if so wished, and the published lists of samples with missing skeletons beside them.
+in one folder if so wished, and the published lists of samples with missing skeletons beside them. A file `actions.txt`
+in the folder itself names the actions, line n action n.
 Source: A. Shahroudy et al., "NTU RGB+D: a large scale dataset for 3D human activity analysis", CVPR 2016; J. Liu et
 al., "NTU RGB+D 120", TPAMI 2019.
 """
@@ -47,6 +48,7 @@ class NtuImporter(Importer):
                 missing |= missing_skeletons(Path(place))
         self._files.sort()
         self._missing = frozenset(missing)
+        self.names = _names(folder / "actions.txt")
         if not self._files:
             raise DataError(f"{folder} holds no NTU RGB+D recordings (S001C001P001R001A001.skeleton, ...)")
         self._require_each_once()
@@ -76,6 +78,16 @@ class NtuImporter(Importer):
         if twice:
             first, second, *_ = (item for item in twice if _sample(item) == _sample(twice[0]))
             raise DataError(f"{first} and {second} are the same sample: remove one ({len(twice)} files of this kind)")
+
+
+def _names(path: Path) -> dict[str, dict[int, str]]:
+    """What the lines of a file call the actions; nothing where it is not there. Raises DataError."""
+    try:
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({type(error).__name__}): line n of it names action n") from error
+    names = {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
+    return {"action": names} if names else {}
 
 
 def _refuse(error: OSError) -> None:

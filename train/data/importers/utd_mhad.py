@@ -6,6 +6,7 @@ depth camera and a wearable inertial sensor", ICIP 2015.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -41,7 +42,7 @@ class UtdMhadImporter(Importer):
     licence: ClassVar[str] = "UTD-MHAD: for research, cite the paper"
     rate_hz: ClassVar[float] = 30.0
     columns: ClassVar[dict[str, LabelType]] = {"action": "int", "subject": "int", "trial": "int"}
-    names: ClassVar[dict[str, dict[int, str]]] = {"action": dict(enumerate(ACTIONS, 1))}
+    names: Mapping[str, Mapping[int, str]] = {"action": dict(enumerate(ACTIONS, 1))}
     measured = measured(KINECT_V1)
 
     def __init__(self, folder: Path) -> None:
