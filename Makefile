@@ -20,7 +20,7 @@ soak: .venv/.installed
 	PYTHONPATH=tests/endurance .venv/bin/python -m soak --hours $(HOURS) --out build/soak.json
 
 chaos: .venv/.installed
-	PYTHONPATH=tests/endurance:tests/stand_ins .venv/bin/python -m chaos --rounds $(ROUNDS) --out build/chaos.json
+	PYTHONPATH=tests/endurance:tests/support .venv/bin/python -m chaos --rounds $(ROUNDS) --out build/chaos.json
 
 lint: .venv/.installed links
 	.venv/bin/ruff check .

@@ -10,6 +10,7 @@ import numpy as np
 from skelanon.export.bundle import Bundle
 from skelanon.export.errors import BundleError
 from skelanon.export.ort_cpu import OnnxRuntimeCpu
+from skelanon.sensors.joints import ROOT
 from skelanon.sensors.recording import Recording
 from skelanon.train.data.importers.importer import ImportedSequence, Skipped, sequence_of
 from skelanon.train.data.store import DatasetInfo, Publication, SkeletonDataset
@@ -104,7 +105,9 @@ def _write(folder: Path, published: Published, dataset: SkeletonDataset, bundle:
 
 def _sequence(published: Published, index: int) -> ImportedSequence:
     """A sequence as an importer would give it. Raises Skipped."""
-    rows = published.rows(index)
+    rows = np.arange(*published.rows(index).indices(len(published.joints)))
+    distance = np.linalg.norm(published.joints[rows, ROOT], axis=1)
+    rows = rows[np.lexsort((distance, published.frame[rows]))]  # not in the order of ids, which is random
     frames = np.arange(len(published.times(index)) + 1)
     recording = Recording(
         published.joints[rows],

@@ -1,7 +1,7 @@
 """`skelanon dataset miniature`: small data sets of made-up persons."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ def miniature(
     views: Annotated[int, typer.Option(help="Cameras.")] = 3,
     trials: Annotated[int, typer.Option(help="How often each person does each action.")] = 2,
     frames: Annotated[int, typer.Option(help="Frames of a recording, 30 a second.")] = 60,
+    late: Annotated[float, typer.Option(help="Recordings begin up to so many seconds after the action does.")] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
     malformed: Annotated[bool, typer.Option("--malformed", help="etri: add a recording that is cut off.")] = False,
 ) -> None:
@@ -25,8 +26,9 @@ def miniature(
 
     if kind == "ntu" and malformed:
         raise typer.BadParameter("--malformed is for etri")
-    size = {
+    size: dict[str, Any] = {
         "subjects": subjects, "actions": actions, "views": views, "trials": trials, "frames": frames, "seed": seed,
+        "late_s": late,
     }  # fmt: skip
     if kind == "ntu":
         written = write_miniature_ntu(out, **size)

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -56,11 +57,15 @@ def apply(settings: "LogSettings") -> None:
 
 
 def last_words(text: str) -> None:
-    """Say why a command ends: like the log where that is JSON, plainly where it is for people."""
+    """Say why a command ends: like the log where that is JSON, plainly where it is for people.
+
+    Where it cannot be said, on a full disk say, the exit code alone tells.
+    """
     if any(type(handler.formatter) is JsonFormatter for handler in logging.getLogger().handlers):
         logging.getLogger("skelanon").critical("%s", text)
     else:
-        sys.stderr.write(f"{text}\n")
+        with suppress(OSError):
+            sys.stderr.write(f"{text}\n")
 
 
 def places(error: BaseException | None) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import logs
 from .exits import Exit
 from .run import DEFAULT_ENDPOINT, Endpoint
 from .watch import REFRESH_S, end_without_frames, open_subscriber
@@ -70,7 +71,7 @@ def record(
         except RecordError as error:
             if not isinstance(error.__cause__, OSError):  # wrong use
                 raise
-            typer.echo(f"error: {error}", err=True)
+            logs.last_words(f"error: {error}")
             raise typer.Exit(Exit.UNAVAILABLE) from error
     if not recorder.frames:
         end_without_frames(endpoint)

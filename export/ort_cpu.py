@@ -24,9 +24,7 @@ def cpu_session(model: bytes, *, threads: int = 1) -> Any:
     options.enable_cpu_mem_arena = False  # it never shrinks, and saved no time that could be measured
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
         raise BundleError(f"onnxruntime refuses the bundle's graph ({type(error).__name__})") from error
 

@@ -27,8 +27,8 @@ def export_recognizer(
     """Export a module, compare it with ONNX Runtime, and only then write the file, in one piece.
 
     module: takes `joints` (N, T, P, 25, 3) and returns (N, K) confidences; it is put into eval mode. clips: what the
-    two are compared on, N >= 3. Raises BundleError: not exportable, out of `parity_tolerance`, or not writable; the file at
-    `path` is then as it was.
+    two are compared on, N >= 3.
+    Raises BundleError: not exportable, out of `parity_tolerance`, or not writable; `path` is then as it was.
     """
     module.eval()
     manifest = msgspec.structs.replace(manifest, provenance=manifest.provenance | toolchain())

@@ -12,9 +12,7 @@ Fit = Literal["repeat", "resample", "pad"]
 they are, then nobody."""
 
 
-def fit_clip(
-    joints: Joints, frames: int, fit: Fit, bodies: int, random: np.random.Generator | None = None
-) -> Joints:
+def fit_clip(joints: Joints, frames: int, fit: Fit, bodies: int, random: np.random.Generator | None = None) -> Joints:
     """Bodies (T0, M, 25, 3), zeros where one is not there, as a clip (T, P, 25, 3) of `frames` frames.
 
     The first `bodies` bodies are taken. One that leaves before the end is repeated from its start; one that comes later

@@ -42,6 +42,17 @@ def test_0_the_recordings_have_ended() -> None:
     assert skelanon("run", "synthetic.yaml", *ANY, *ENDS).returncode == Exit.OK
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("style", ["human", "json"])
+def test_the_code_is_right_where_there_is_no_room_for_the_words(style: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, Path("/dev/full").open("wb") as full:
+        taken = f"publish.endpoint=tcp://127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "-m", "skelanon.cli.main", "run", "synthetic.yaml"]
+        settings = ["--set", taken, "--set", f"log.format={style}"]
+        done = subprocess.run([*command, *settings], stderr=full, timeout=60, check=False)
+    assert done.returncode == Exit.UNAVAILABLE
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_0_asked_to_end_while_it_starts() -> None:
     script = "import os, signal, skelanon.stream.node\n"

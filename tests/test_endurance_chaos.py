@@ -14,7 +14,7 @@ pytestmark = NEEDS
 
 
 def test_a_fleet_comes_through_every_deed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS / "stand_ins"))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS / "support"))
     out = tmp_path / "chaos.json"
     done = subprocess.run(
         [sys.executable, str(TESTS / "endurance" / "chaos.py"), "--each", "--out", str(out)],

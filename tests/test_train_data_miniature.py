@@ -175,3 +175,17 @@ def test_the_command_writes_either_kind(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, ["ntu", str(tmp_path / "x"), "--malformed"])
     assert wrong.exit_code == 2
     assert "--malformed is for etri" in wrong.output
+
+
+def test_actions_have_names_and_recordings_may_begin_late(tmp_path: Path) -> None:
+    write_miniature_ntu(tmp_path / "early", **SIZE)
+    write_miniature_ntu(tmp_path / "late", **SIZE, late_s=5.0)
+    early, late = (NtuImporter(tmp_path / name) for name in ("early", "late"))
+    assert early.names == {"action": {1: "wave", 2: "walk"}}
+    assert early.items() == late.items()
+    assert not np.allclose(sequences(early)[0].joints, sequences(late)[0].joints, atol=0.02)
+    (tmp_path / "late" / "actions.txt").write_bytes(b"\xff")
+    with pytest.raises(DataError, match=r"actions\.txt cannot be read .*: line n of it names action n"):
+        NtuImporter(tmp_path / "late")
+    (tmp_path / "early" / "actions.txt").write_text("\nstroll \n", "utf-8")
+    assert NtuImporter(tmp_path / "early").names == {"action": {2: "stroll"}}

@@ -6,7 +6,7 @@ from types import TracebackType
 
 import zmq
 
-from .tap import RECONNECT_MS, Tap
+from .tap import Tap
 
 _EVERY = 16
 """Messages of the first subscriber after which the others are looked after."""
@@ -17,13 +17,8 @@ class Audience(Tap):
     """A Tap, and more subscribers to the same prefix. They queue without bound: what is lost, the sender has lost."""
 
     def __init__(self, endpoint: str, prefix: bytes, subscribers: int) -> None:
-        super().__init__(endpoint, prefix)
-        self._others = [self._context.socket(zmq.SUB) for _ in range(subscribers - 1)]
-        for socket in self._others:
-            socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
-            socket.setsockopt(zmq.RCVHWM, 0)
-            socket.subscribe(prefix)
-            socket.connect(endpoint)
+        super().__init__(endpoint, prefix, queue=0)
+        self._others = [self._subscribed(endpoint, prefix, queue=0) for _ in range(subscribers - 1)]
         self.counts = [0] * len(self._others)
         """Frames that each of the others has received."""
         self._turns = 0

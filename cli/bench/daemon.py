@@ -19,9 +19,10 @@ def daemon(
     streams: int = 1,
     fast: bool = False,
     wait_for_subscribers: int = 1,
+    lifetime_s: float = LIFETIME_S,
 ) -> Child:
     """A node that publishes `streams` synthetic sensors, named bench-0, bench-1, ..."""
-    frames = _LIFETIME_FRAMES if fast else round(LIFETIME_S * RATE_HZ)
+    frames = _LIFETIME_FRAMES if fast else round(lifetime_s * RATE_HZ)
     sensor = {"kind": "synthetic", "persons": persons, "rate_hz": RATE_HZ, "fast": fast, "frames": frames}
     settings: dict[str, Any] = {
         "sensors": {f"{STREAM}-{number}": {**sensor, "seed": number % 4} for number in range(streams)},

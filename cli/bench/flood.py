@@ -1,8 +1,7 @@
 """The yardstick for load: a bare socket that sends as much as its core can, and waits where a subscriber is behind.
 
 `python -m skelanon.cli.bench.flood ENDPOINT BYTES STREAMS SUBSCRIBERS SECONDS` sends two-part messages of the size of a
-node's, one stream after the other, and then says how many it sent, and how
-many a second, until it is ended.
+node's, one stream after the other; the last message says how many they were. It stays until it is ended.
 """
 
 import os

@@ -19,6 +19,10 @@ LEAST_OF_RATE = 0.97
 """Of the frames asked for: sensors that get no turn make fewer. What is missing to 1 is the grain of the statuses."""
 
 
+SLACK_S = 10.0
+"""For starting; a node ends after that by itself, when its subscribers are too far behind to stop it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What is asked of one core. attempts: of a number of sensors, for a noisy machine has bad moments."""
@@ -99,6 +103,7 @@ def _try(load: Load, sensors: int, bundle: Candidate, work: Workplace) -> Trial:
             node = daemon(
                 work, bundle.path, endpoint,
                 persons=load.persons, streams=sensors, wait_for_subscribers=load.subscribers,
+                lifetime_s=load.seconds + SLACK_S,
             )  # fmt: skip
         with node, tied_to(others or [first]):
             run = observe(audience, node, sensors, load.seconds)

@@ -60,11 +60,13 @@ class Usage:
 
 
 def usage(process: int) -> Usage | None:
-    """Of a process, by its id; None where there is no /proc."""
+    """Of a process, by its id; None where there is no /proc, or once it has ended."""
     folder = Path("/proc") / str(process)
     if not folder.is_dir():
         return None
     status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+    if "VmRSS" not in status:  # it has ended, and nobody has waited for it yet
+        return None
     times = (folder / "stat").read_text().rpartition(")")[2].split()  # proc(5): from field 3 on
     return Usage(
         resident_mb=int(status["VmRSS"].split()[0]) * 1024 / 1e6,

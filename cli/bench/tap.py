@@ -17,16 +17,24 @@ RECONNECT_MS = 5
 
 
 class Tap:
-    """Receives every message whose topic begins with one of `prefixes`, from a node that may yet have to start."""
+    """Receives every message whose topic begins with one of `prefixes`, from a node that may yet have to start.
 
-    def __init__(self, endpoint: str, *prefixes: bytes) -> None:
+    queue: messages that may wait to be read; 0 is without bound.
+    """
+
+    def __init__(self, endpoint: str, *prefixes: bytes, queue: int = 1000) -> None:
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        self._socket = self._subscribed(endpoint, *prefixes, queue=queue)
         self._socket.setsockopt(zmq.RCVTIMEO, 100)
+
+    def _subscribed(self, endpoint: str, *prefixes: bytes, queue: int) -> "zmq.Socket[bytes]":
+        socket = self._context.socket(zmq.SUB)
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        socket.setsockopt(zmq.RCVHWM, queue)
         for prefix in prefixes:
-            self._socket.subscribe(prefix)
-        self._socket.connect(endpoint)
+            socket.subscribe(prefix)
+        socket.connect(endpoint)
+        return socket
 
     def receive(self) -> list[bytes] | None:
         """The next message, or None after 0.1 s."""

@@ -1,6 +1,6 @@
 """Chaos: parts of a fleet are killed, stopped, starved and lied to at random, hundreds of times.
 
-    PYTHONPATH=tests/endurance:tests/stand_ins python -m chaos --rounds 1000 --minutes 15 --out build/chaos.json
+    PYTHONPATH=tests/endurance:tests/support python -m chaos --rounds 1000 --minutes 15 --out build/chaos.json
 
 What a round did is chosen by `--seed`. Exit code 1: something is not as it must be. Linux, gcc and skelanon[azure].
 """

@@ -165,7 +165,7 @@ def _clear_exit(fleet: Fleet, process: "subprocess.Popen[bytes]", part: Part) ->
             process.kill()
             raise WitnessError(f"the {part} neither went on nor ended")
         fleet.pump()
-    words = (fleet.folder / f"{part}.log").read_text().strip().splitlines()[-1:]
+    words = fleet.logs[part].read_text().strip().splitlines()[-1:]
     if process.returncode not in CLEAR_EXITS or not words or not words[0].startswith("error: "):
         raise WitnessError(f"the {part} ended with code {process.returncode} and the words {words}")
 

@@ -69,6 +69,7 @@ class Fleet:
         self.folder = folder
         self.parts: dict[Part, subprocess.Popen[bytes]] = {}
         self.started_ns: dict[Part, int] = {}
+        self.logs: dict[Part, Path] = {}
         self._files: dict[str, Path] = {}
         self._number = 0
         self.readings = self.frames_read = 0
@@ -91,7 +92,8 @@ class Fleet:
         """Start a part; full_disk: there is no room for its log."""
         self._number += 1
         command = {"node": self._run_node, "proxy": self._run_proxy}.get(part, lambda: self._record(part))()
-        with (FULL if full_disk else self.folder / f"{part}.log").open("ab") as log:
+        self.logs[part] = FULL if full_disk else self.folder / f"{self._number}-{part}.log"  # small: limits are for all
+        with self.logs[part].open("wb") as log:
             self.started_ns[part] = time.time_ns()
             self.parts[part] = subprocess.Popen(
                 [sys.executable, *command],

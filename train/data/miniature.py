@@ -42,11 +42,13 @@ class _Size:
     trials: int
     frames: int
     seed: int
+    late_s: float
 
     def __post_init__(self) -> None:
         limits = {
             "subjects": (1, 999), "actions": (1, len(ACTIVITIES)), "views": (1, 8), "trials": (1, 99),
             "frames": (1, 10_000), "seed": (0, 2**32 - 1),
+            "late_s": (0, 3600),
         }  # fmt: skip
         for name, (least, most) in limits.items():
             value = getattr(self, name)
@@ -75,13 +77,14 @@ def write_miniature_ntu(
     trials: int = 2,
     frames: int = 60,
     seed: int = 0,
+    late_s: float = 0.0,
 ) -> int:
     """Write `.skeleton` files with the names of NTU RGB+D, all of setup 1, 30 frames a second; returns how many.
 
-    `actions.txt` beside them says what the actions are.
+    `actions.txt` beside them says what the actions are. late_s: recordings begin up to so long after the action does.
     Raises DataError: a number out of range, a folder that is not empty or cannot be written.
     """
-    size = _Size(subjects, actions, views, trials, frames, seed)
+    size = _Size(subjects, actions, views, trials, frames, seed, late_s)
     written = _write(folder, _clips(size), _write_ntu)
     names = [f"{activity.value}\n" for activity in ACTIVITIES[:actions]]
     (folder / "actions.txt").write_text("".join(names), encoding="ascii")
@@ -97,6 +100,7 @@ def write_miniature_etri(
     trials: int = 2,
     frames: int = 60,
     seed: int = 0,
+    late_s: float = 0.0,
     malformed: bool = False,
 ) -> int:
     """Write CSV files as ETRI-Activity3D has them, a folder for each person, and gender_age.txt; returns how many CSVs.
@@ -104,7 +108,7 @@ def write_miniature_etri(
     Gender goes by stature: the taller half is male. Everybody does action 45 as well, with the next person. `malformed`
     adds a recording whose last row is cut off. Raises DataError as `write_miniature_ntu` does.
     """
-    size = _Size(subjects, actions, views, trials, frames, seed)
+    size = _Size(subjects, actions, views, trials, frames, seed, late_s)
     written = _write(folder, (clip for clips in (_clips(size), _pairs(size)) for clip in clips), _write_etri)
     statures = [person.stature_m for person in population(seed, subjects)]
     genders = ["M" if stature > np.median(statures) else "F" for stature in statures]
@@ -123,7 +127,7 @@ def _clips(size: _Size) -> Iterator[_Clip]:
         for action in range(1, size.actions + 1):
             for trial in range(1, size.trials + 1):
                 rng = np.random.default_rng((person.seed, action, trial))
-                exact = _performance(person, ACTIVITIES[action - 1], size.frames, rng)[:, None]  # (T, 1, 25, 3)
+                exact = _performance(person, ACTIVITIES[action - 1], size, rng)[:, None]  # (T, 1, 25, 3)
                 for view in range(1, size.views + 1):
                     yield _Clip(subject, action, view, trial, *_seen(exact, view, rng))
 
@@ -133,15 +137,17 @@ def _pairs(size: _Size) -> Iterator[_Clip]:
     persons = population(size.seed, size.subjects + 1)
     for subject, pair in enumerate(pairwise(persons), 1):
         rng = np.random.default_rng((pair[0].seed, TWO_PERSON_ACTION))
-        both = [_performance(person, Activity.WAVE, size.frames, rng) for person in pair]
+        both = [_performance(person, Activity.WAVE, size, rng) for person in pair]
         exact = np.stack(both, axis=1)  # (T, 2, 25, 3)
         exact[..., 0] += np.array([[0.5], [-0.5]], np.float32)
         yield _Clip(subject, TWO_PERSON_ACTION, 1, 1, *_seen(exact, 1, rng))
 
 
-def _performance(person: Person, activity: Activity, frames: int, rng: np.random.Generator) -> Joints:
+def _performance(person: Person, activity: Activity, size: _Size, rng: np.random.Generator) -> Joints:
     """(T, 25, 3), in a rhythm and at a place of this trial."""
-    return motion(replace(person, phase=rng.uniform()), activity, np.arange(frames) / RECORDING_HZ)
+    person = replace(person, phase=rng.uniform())
+    late_s = rng.uniform(0, size.late_s) if size.late_s else 0.0  # draws nothing where nothing is late
+    return motion(person, activity, late_s + np.arange(size.frames) / RECORDING_HZ)
 
 
 def _seen(exact: Joints, view: int, rng: np.random.Generator) -> tuple[Joints, Tracking]:

@@ -50,7 +50,7 @@ class AdaptiveGraphConv(nn.Module):
     def _embedded(x: Tensor, convolutions: nn.ModuleList) -> Tensor:
         weights, biases = _weights(convolutions)
         side_by_side = conv2d(x, torch.cat(weights), torch.cat(biases))  # (N, K * E, T, V)
-        return side_by_side.reshape(len(x), len(convolutions), -1, *x.shape[2:])
+        return side_by_side.reshape(x.shape[0], len(convolutions), -1, *x.shape[2:])
 
 
 def _weights(convolutions: nn.ModuleList) -> tuple[list[Tensor], list[Tensor]]:

@@ -125,7 +125,7 @@ class Sgn(nn.Module):
         there = there | (first & ~there.any(1, keepdim=True))  # an empty clip is still a sample
         frames = self._selected(clips).permute(0, 4, 2, 3, 1).flatten(3)  # (N, M, T, V * C)
         if torch.compiler.is_exporting():  # a graph of fixed shapes: all are classified, and count where they are there
-            logits = self.classify_frames(frames.flatten(0, 1)).unflatten(0, there.shape) * there[..., None]
+            logits = self.classify_frames(frames.flatten(0, 1)).reshape(*there.shape, -1) * there[..., None]
         else:
             of_bodies = self.classify_frames(frames[there])
             logits = of_bodies.new_zeros(*there.shape, of_bodies.shape[1])

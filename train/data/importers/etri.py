@@ -7,6 +7,7 @@ elderly", IROS 2020.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 

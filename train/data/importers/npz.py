@@ -7,6 +7,7 @@ sequence), `kinect25_index` (see `lift`) and an array of N entries for each labe
 import functools
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
