@@ -29,8 +29,9 @@ __all__ = [
 _QUEUED: Final = 1000
 _BURST: Final = 10 * _QUEUED
 """Messages taken in one go: more than all queues hold, and yet an end when they come faster than they are read."""
-_RENEW_AFTER_S: Final = 5.0
-"""Silence, without even a status, after which the connection is made anew."""
+_RENEW_AFTER_S: Final = (1.5, 3.0, 5.0)
+"""Silence, without even a status, after which the connection is made anew: at first, then, and from then on. A slow
+network needs more time for a handshake than a node on the same machine."""
 _SLICE_S: Final = 0.2
 """Longest wait in ZeroMQ, which Ctrl-C does not interrupt on Windows."""
 
@@ -69,7 +70,7 @@ class Subscriber:
         if not prefixes or stall_after_s <= 0:
             raise ValueError("`streams` names at least one stream (None: all), and `stall_after_s` is above 0")
         self._endpoint = endpoint
-        self._heard_ns = time.monotonic_ns()
+        self._heard_ns, self._renewals = time.monotonic_ns(), 0
         self._follower = Follower(
             names or (),
             on_event or log_event,
@@ -165,7 +166,7 @@ class Subscriber:
             parts = self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
-        self._heard_ns = time.monotonic_ns()
+        self._heard_ns, self._renewals = time.monotonic_ns(), 0
         return parts
 
     def _wait(self, deadline: float) -> bool:
@@ -188,9 +189,9 @@ class Subscriber:
         or another program that answered at the node's port for a moment.
         """
         now = time.monotonic_ns()
-        if now - self._heard_ns < _RENEW_AFTER_S * 1e9:
+        if now - self._heard_ns < _RENEW_AFTER_S[min(self._renewals, len(_RENEW_AFTER_S) - 1)] * 1e9:
             return
-        self._heard_ns = now
+        self._heard_ns, self._renewals = now, self._renewals + 1
         with suppress(zmq.ZMQError):
             self._socket.disconnect(self._endpoint)
         self._socket.connect(self._endpoint)

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -165,13 +165,42 @@ def test_a_message_of_another_stream_than_its_topic_is_refused(raw_node: RawNode
 def test_an_oversized_message_costs_the_connection_for_a_while(
     host: str, raw_node: RawNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("skelanon.stream.subscriber._RENEW_AFTER_S", 0.2)
+    monkeypatch.setattr("skelanon.stream.subscriber._RENEW_AFTER_S", (0.2,))
     with Subscriber(raw_node.endpoint.replace("127.0.0.1", host)) as subscriber:
         raw_node.await_subscription()
         raw_node.socket.send_multipart([b"skelanon/1/hall/frame", bytes(200_000)])
         raw_node.await_reconnection(subscriber)
         raw_node.frame(1)
         assert sequences(subscriber, 1) == [1]
+
+
+def test_a_silent_connection_is_made_anew_ever_less_often_until_something_comes(
+    raw_node: RawNode, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, renewed = [10**12], []
+
+    class Socket:
+        def connect(self, endpoint: str) -> None:
+            renewed.append((now[0] - 10**12) / 1e9)
+
+        def disconnect(self, endpoint: str) -> None:
+            pass
+
+    raw_node.frame(0)
+    assert sequences(subscriber, 1) == [0]
+    real = subscriber._socket
+    monkeypatch.setattr("skelanon.stream.subscriber.time.monotonic_ns", lambda: now[0])
+    subscriber._heard_ns = now[0]
+    subscriber._socket = cast(Any, Socket())
+    for _ in range(200):
+        now[0] += 10**8
+        subscriber._renew_if_silent()
+    assert renewed == pytest.approx([1.5, 4.5, 9.5, 14.5, 19.5])
+    subscriber._socket = real
+    monkeypatch.undo()
+    raw_node.frame(1)
+    assert sequences(subscriber, 1) == [1]
+    assert subscriber._renewals == 0
 
 
 def test_invented_streams_do_not_fill_memory(raw_node: RawNode, subscriber: Subscriber) -> None:
