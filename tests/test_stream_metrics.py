@@ -107,7 +107,7 @@ import sys, threading, time
 import skelanon.cli.main
 from skelanon.configs import check
 from skelanon.stream.node import create_node
-settings = {"sensors": {"a": {"kind": "synthetic"}}, "publish": {"endpoint": "tcp://127.0.0.1:*"}}
+settings = {"sensors": {"a": {"kind": "synthetic", "rate_hz": 5}}, "publish": {"endpoint": "tcp://127.0.0.1:*"}}
 with create_node(check(settings, "test")) as node:
     loaded = set(sys.modules)
     node.clock = lambda: 100 * time.monotonic()
