@@ -94,7 +94,7 @@ class TokensTask(Task):
             "hint_loss": cross_entropy(hinted, action),
             "private_loss": (private.max() + private.mean()) / 2,
             "reconstruction_loss": self._reconstruction(directions, drawn, frames),
-            "usage_bits": _usage_bits(coded, there),
+            "usage": _usage(coded, there),
         }
         objective = run.objective
         loss = (
@@ -103,7 +103,7 @@ class TokensTask(Task):
             + objective.hint * losses["hint_loss"]
             + self._alpha(number) * losses["private_loss"]
             + objective.reconstruction * losses["reconstruction_loss"]
-            - objective.usage * losses["usage_bits"] * torch.log(torch.tensor(2.0))
+            - objective.usage * losses["usage"]
         )
         step_together(loss, self.learners["anonymizer"], self.learners["recognizer"], steepest=_STEEPEST)
         return {
@@ -193,7 +193,7 @@ def _last(coded: Coded, frames: Tensor) -> Tensor:
     return coded.hidden[torch.arange(len(frames), device=frames.device), (frames - 1).clamp_min(0)]
 
 
-def _usage_bits(coded: Coded, there: Tensor) -> Tensor:
-    """Entropy of how often each code is named."""
+def _usage(coded: Coded, there: Tensor) -> Tensor:
+    """Entropy, in nats, of how often each code is named."""
     share = (coded.logits.softmax(-1) * there[..., None]).sum((0, 1)) / there.sum()
-    return -(share * share.clamp_min(1e-9).log2()).sum()
+    return -(share * share.clamp_min(1e-9).log()).sum()

@@ -139,7 +139,7 @@ class Receiver:
             self.outbox.append((peer, Refuse("busy")))
             return
         if session is None or session.peer != peer:
-            log.info("a sender with a sensor of kind %s has connected", hello.sensor)
+            log.info("a sender has connected")  # what it says of its sensor may be a serial number
             session = self._session = _Session(peer, arrived_ns, arrived_ns)
         session.heard_ns = arrived_ns
         if session.ready:

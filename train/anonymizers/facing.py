@@ -3,17 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from skelanon.sensors.body import rest_directions
 from skelanon.sensors.joints import BONES, INDEX
 
-from .kinematics import constant, joints_to_bones, sum_of_coordinates
+from .kinematics import REACH_M, hint_of_rest, joints_to_bones, sum_of_coordinates, unit_directions
 
 DIRECTIONS = 3 * len(BONES)
 """Numbers of a row: x, y, z of the unit vectors of the 24 bones."""
 
-_HINT_M = 1e-9
-"""Each bone is lengthened so much in its rest direction, which decides alone where a raw bone has no length."""
-_REACH_M = 64.0
 _LEAST = 0.1
 """Where the four directions, seen from above, add up to less, the body lies on its side, and noise would turn it."""
 _TO_THE_RIGHT = {"ShoulderRight": 1.0, "HipRight": 1.0, "ShoulderLeft": -1.0, "HipLeft": -1.0}
@@ -36,7 +32,7 @@ class Facing(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("to_bones", joints_to_bones())
-        self.register_buffer("hint", constant(_HINT_M * rest_directions()[list(BONES)].ravel()))
+        self.register_buffer("hint", hint_of_rest())
         self.register_buffer("to_squared_lengths", sum_of_coordinates())
         across = torch.zeros(len(BONES), 3, 2)
         for name, sign in _TO_THE_RIGHT.items():
@@ -44,9 +40,7 @@ class Facing(nn.Module):
         self.register_buffer("across", across.flatten(0, 1))  # (72, 2): x and z
 
     def forward(self, rows: Tensor) -> Tensor:
-        raw = rows.clamp(-_REACH_M, _REACH_M)
-        bones = torch.addmm(self.hint, raw, self.to_bones)
-        directions = bones / ((bones * bones) @ self.to_squared_lengths).sqrt()
+        directions = unit_directions(rows.clamp(-REACH_M, REACH_M), self.to_bones, self.hint, self.to_squared_lengths)
         across = directions @ self.across  # (N, 2)
         length = torch.linalg.vector_norm(across, dim=1, keepdim=True)
         cosine, sine = (across / length.clamp_min(_LEAST)).split(1, 1)

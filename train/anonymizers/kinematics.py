@@ -4,15 +4,22 @@ A row is (75,): x, y, z of joint 0, x, y, z of joint 1, ...; a row of bones is (
 `sensors.joints.BONES`.
 """
 
+from typing import Final
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from skelanon.sensors.body import ancestor_matrix, difference_matrix
+from skelanon.sensors.body import ancestor_matrix, difference_matrix, rest_directions
 from skelanon.sensors.joints import BONES
 
 _BONES = list(BONES)
+
+REACH_M: Final = 64.0
+"""Coordinates are clamped to this: within it float32 keeps every bone's length to 1e-5 m, whatever comes in."""
+HINT_M: Final = 1e-12
+"""Each bone is lengthened so much in its rest direction, which decides alone where a raw bone has no length."""
 
 
 def constant(values: ArrayLike) -> Tensor:
@@ -36,6 +43,17 @@ def bones_to_joints(lengths: ArrayLike) -> Tensor:
 def sum_of_coordinates() -> Tensor:
     """(72, 72) float32: `bones ** 2 @ sum_of_coordinates()` gives each bone's squared length, three times over."""
     return constant(np.kron(np.eye(len(BONES)), np.ones((3, 3))))
+
+
+def unit_directions(rows: Tensor, to_bones: Tensor, hint: Tensor, to_squared_lengths: Tensor) -> Tensor:
+    """Rows of joints (N, 75), within `REACH_M`, to the unit vectors (N, 72) of their bones; matrices as made here."""
+    bones = torch.addmm(hint, rows, to_bones)
+    return bones / ((bones * bones) @ to_squared_lengths).sqrt()
+
+
+def hint_of_rest() -> Tensor:
+    """(72,) float32: each bone in its rest direction, too short to matter but where a raw bone has no length."""
+    return constant(HINT_M * rest_directions()[_BONES].ravel())
 
 
 def _on_rows(matrix: ArrayLike) -> Tensor:

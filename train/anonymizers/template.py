@@ -1,20 +1,22 @@
 """The Template anonymizer: everybody's bone directions on one and the same body."""
 
-from typing import Final, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from skelanon.sensors.body import bone_lengths, rest_directions
-from skelanon.sensors.joints import BONES, INDEX, JOINTS
+from skelanon.sensors.body import bone_lengths
+from skelanon.sensors.joints import INDEX, JOINTS
 
-from .kinematics import bones_to_joints, constant, joints_to_bones, sum_of_coordinates
+from .kinematics import (
+    REACH_M,
+    bones_to_joints,
+    hint_of_rest,
+    joints_to_bones,
+    sum_of_coordinates,
+    unit_directions,
+)
 from .module import StreamModule
-
-REACH_M: Final = 64.0
-"""Coordinates are clamped to this: within it float32 keeps every bone's length to 1e-5 m, whatever comes in."""
-HINT_M: Final = 1e-12
-"""Each bone is lengthened so much in its rest direction, which decides alone where a raw bone has no length."""
 
 TemplateRoot = Literal["foot_anchored", "body_centred", "keep"]
 
@@ -42,7 +44,7 @@ class Template(StreamModule):
         self.root = root
         x, y, z = torch.eye(3)
         self.register_buffer("to_bones", joints_to_bones())
-        self.register_buffer("hint", constant(HINT_M * rest_directions()[list(BONES)].ravel()))
+        self.register_buffer("hint", hint_of_rest())
         self.register_buffer("to_squared_lengths", sum_of_coordinates())
         self.register_buffer("to_joints", bones_to_joints(bone_lengths()))
         self.register_buffer("shift", torch.stack([x, z, y]).repeat(1, JOINTS))  # (3, 75): by x, z and y, all joints
@@ -51,8 +53,7 @@ class Template(StreamModule):
 
     def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
         raw = joints.flatten(1).clamp(-REACH_M, REACH_M)  # (N, 75)
-        bones = torch.addmm(self.hint, raw, self.to_bones)  # (N, 72)
-        directions = bones / ((bones * bones) @ self.to_squared_lengths).sqrt()
+        directions = unit_directions(raw, self.to_bones, self.hint, self.to_squared_lengths)  # (N, 72)
         body = (directions.to(self.to_joints.dtype) @ self.to_joints).float()  # (N, 75), SpineBase at the origin
         if self.root != "body_centred":
             height = self._lower_foot(raw) - self._lower_foot(body) if self.root == "foot_anchored" else raw[:, 1:2]
