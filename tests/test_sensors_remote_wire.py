@@ -346,3 +346,13 @@ def test_a_fault_breaks_the_tracks() -> None:
     with pytest.raises(Interruption, match="the sender's sensor has failed; its own log says why"):
         link.say(Fault())
     assert link.frame(2) is not None
+
+
+def test_what_a_sender_calls_its_sensor_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """It may be the serial number of a camera."""
+    link = Link()
+    with caplog.at_level("DEBUG"):
+        link.say(Hello(1, "kinect-v2-25", "000739291112"))
+    assert link.receiver.connected
+    assert "connected" in caplog.text
+    assert "739291112" not in caplog.text
