@@ -127,7 +127,7 @@ class Node:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        self.publisher.close(patient=not self._running)
+        self.publisher.close(lambda: not self._asked)
         self._runner.close()
 
     def __enter__(self) -> Self:

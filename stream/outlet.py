@@ -5,7 +5,7 @@ Bytes go through it; what they may be is for the Publisher and the proxy to say.
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,7 @@ from .subscriptions import Subscriptions
 log = logging.getLogger(__name__)
 
 LINGER_MS: Final = 300
+PATIENCE_S: Final = 5.0
 MAX_SUBSCRIPTIONS: Final = 512
 """Handled in one go, so that no flood of them holds up the frames."""
 MAX_QUEUED: Final = 16
@@ -34,7 +35,7 @@ RENEWAL_S: Final = 2.0
 MAX_GROWTH_BYTES: Final = 256 * 2**20
 """Of the process. ZeroMQ bounds a message's parts, but not how many of them a client may begin a message with."""
 _LOOK_S: Final = 0.2
-_RETRY_S: Final = 0.01
+_PAUSE_S: Final = 0.01
 _POLLIN: Final = int(zmq.POLLIN)  # the enum's own & is slow
 
 
@@ -116,8 +117,19 @@ class Outlet:
             self._next = admission
         return len(admission.clients)
 
-    def close(self, linger_ms: int = LINGER_MS) -> None:
-        """Send what is queued, for so long at most, and free the address. May be called twice."""
+    def close(self, patient: Callable[[], bool] = lambda: False) -> None:
+        """Send what is queued, for at most 0.3 s, and free the address. May be called twice.
+
+        While `patient`, wait, for at most 5 s, until all subscribers have left. When a connection ends, a subscriber
+        that is more than its ZMQ_RCVHWM behind loses what waits in the kernel (libzmq 4.3.5, stream_engine_base).
+        """
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not self.closed and self.subscriptions.total and time.monotonic() < deadline_s and patient():
+            self.serve()
+            time.sleep(_PAUSE_S)
+        self._end(LINGER_MS)
+
+    def _end(self, linger_ms: int) -> None:
         if self.closed:
             return
         self.closed = True
@@ -165,7 +177,7 @@ class Outlet:
 
     def _renew(self) -> None:
         """End all connections and bind again, at the same address, with the keys of now."""
-        self.close(linger_ms=0)
+        self._end(linger_ms=0)
         self.closed = False
         self.renewals += 1
         self.subscriptions.clear()
@@ -177,7 +189,7 @@ class Outlet:
                 if time.monotonic() > deadline_s:
                     raise
                 self.closed = False
-                time.sleep(_RETRY_S)  # the kernel has not let go of the address yet
+                time.sleep(_PAUSE_S)  # the kernel has not let go of the address yet
             else:
                 return
 

@@ -16,10 +16,9 @@ from skelanon.sensors.keys import load_key_pair
 
 from .anonymous import AnonymousFrame
 from .errors import PublishError
-from .outlet import LINGER_MS, Admission, Outlet
+from .outlet import Admission, Outlet
 from .wire import Kind, StatusMessage, encode_frame, encode_schema, encode_status, schema_of, topic
 
-PATIENT_LINGER_MS: Final = 5000
 PAUSE_S: Final = 0.001
 GREETING_PERIOD_S: Final = 0.1
 """A schema goes to new subscribers, and with them to all, at most once in so long."""
@@ -120,9 +119,9 @@ class Publisher:
                     self.send_schema(stream)
             newcomers.clear()
 
-    def close(self, *, patient: bool = False) -> None:
-        """Send what is queued, for at most 0.3 s (5 s if patient), and free the address. May be called twice."""
-        self._outlet.close(PATIENT_LINGER_MS if patient else LINGER_MS)
+    def close(self, patient: Callable[[], bool] = lambda: False) -> None:
+        """Send what is queued and free the address; `patient` as in `Outlet.close`. May be called twice."""
+        self._outlet.close(patient)
 
     def _send(self, topic_: bytes, message: bytes) -> None:
         while True:

@@ -37,6 +37,11 @@ class Subscriptions:
         self._foreign_bytes = 0
         self._allowances: dict[str | None, _Allowance] = {}
 
+    @property
+    def total(self) -> int:
+        """Subscriptions to topics of this socket."""
+        return self.counts.total()
+
     def take(self, message: bytes, client: str | None, now_s: float) -> bool:
         """One message from a client, None where it has no key. False: it is too much.
 

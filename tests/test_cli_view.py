@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -177,7 +178,7 @@ def test_the_file_holds_what_was_published_and_nothing_else(tmp_path: Path, run_
     assert check_bodies(held, frames) > 100
     for stream in ("hall", "door"):
         rates = [row["Scalars:scalars"][0] for row in held[f"/rate_hz/{stream}"]]
-        assert 20 < max(rates) < 130
+        assert 20 < statistics.median(rates) < 130  # one alone may be of frames that had waited
         assert all(0 < row["Scalars:scalars"][0] < 5000 for row in held[f"/latency_ms/{stream}"])
         assert held[f"/counts/{stream}/lost"][-1]["Scalars:scalars"] == [0]
         assert held[f"/counts/{stream}/withheld"][-1]["Scalars:scalars"] == [0]

@@ -81,6 +81,21 @@ def test_every_frame_of_a_lossless_sensor_arrives_in_order(
     assert (sensor.opened, sensor.closed) == (1, 1)
 
 
+def test_a_subscriber_that_is_behind_at_the_end_loses_nothing(
+    body_frame: Frames, scripted_runner: Runners, ipc: str, run_node: RunNode
+) -> None:
+    count = 1040  # more than wait in the subscriber: the others wait in the kernel
+    steps: list[Step] = [body_frame(captured_ns=number) for number in range(count)]
+    sensor = Scripted(iter([*steps, EndOfRecording()]))
+    with run_node(lambda: Node({"a": sensor}, scripted_runner(), publish(ipc))), Subscriber(ipc) as subscriber:
+        while not sensor.closed:
+            time.sleep(0.05)
+        time.sleep(0.5)  # the node has sent all of it
+        assert [frame.captured_ns for frame in read_all(subscriber, count)] == list(range(count))
+        assert subscriber.read(timeout_ms=500) is None
+        assert subscriber.streams["a"].stopped
+
+
 def test_an_ipv6_address_works_on_both_sides(body_frame: Frames, scripted_runner: Runners, run_node: RunNode) -> None:
     try:
         with socket.socket(socket.AF_INET6) as probe:

@@ -141,6 +141,7 @@ def eavesdrop(make: Callable[[], Node], endpoint: str, run_node: RunNode) -> tup
                     bodies += len(content["bodies"])
                 if topic.endswith(b"/status") and content["state"] == "stopped":
                     break
+            socket.close()  # the node waits for those who have not left
     return b"".join(parts), bodies
 
 

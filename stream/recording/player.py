@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from skelanon.sensors.endpoint import is_local
 from skelanon.stream.errors import PublishError
-from skelanon.stream.outlet import LINGER_MS, Outlet
+from skelanon.stream.outlet import Outlet
 from skelanon.stream.received import Message
 from skelanon.stream.wire import FrameMessage, Kind, SchemaMessage, StatusMessage, topic
 
@@ -29,7 +29,6 @@ LONGEST_PAUSE_NS: Final = 5_000_000_000
 """Silence in a recording is played for so long at most: long enough for a stall."""
 _SLICE_S: Final = 0.02
 _PAUSE_S: Final = 0.001
-_PATIENT_LINGER_MS: Final = 5000
 _GREETING_PERIOD_S: Final = 0.1
 
 
@@ -114,7 +113,7 @@ class Player:
 
     def close(self) -> None:
         """Send what is queued, for a moment, and free the address. May be called twice."""
-        self._outlet.close(_PATIENT_LINGER_MS if self._fast and not self.stopped else LINGER_MS)
+        self._outlet.close(lambda: self._fast and not self.stopped)
 
     def __enter__(self) -> Self:
         return self
