@@ -10,7 +10,7 @@ from .channels import CHANNELS
 from .errors import AuditError
 from .exam import Exam
 from .jobs import Cache, Told
-from .plan import RAW, Plan
+from .plan import RAW, TEMPLATE, Plan
 from .results import Attack, Channel, Finding, Inversion, Linkage, TaskRecord, Threat, Weak
 from .statistics import Interval, bootstrap_maximum, bootstrap_r_squared, r_squared, wilson
 
@@ -33,8 +33,7 @@ class Analysis:
         for exam in self._plan.exams:
             weak = {one.family for one in self._weak[exam.task.name]}
             for name in self._plan.keys:
-                threats: dict[Threat, str] = {"adaptive": name} if name == RAW else {"adaptive": name, "ignorant": RAW}
-                for threat, learned_on in threats.items():
+                for threat, learned_on in self._threats(exam, name).items():
                     for family in self._families:
                         told = self._told(exam, family, learned_on, name)
                         marks = [_marks(exam, one) for one in told]
@@ -141,6 +140,15 @@ class Analysis:
                 prior_interval=wilson(exam.prior, len(exam.test)),
                 known=exam.task.known,
             )
+
+    def _threats(self, exam: Exam, name: str) -> dict[Threat, str]:
+        """Who is tried on a release, and what they have learned from."""
+        threats: dict[Threat, str] = {"adaptive": name}
+        if name != RAW:
+            threats["ignorant"] = RAW
+            if exam.task.use == "utility" and name != TEMPLATE and TEMPLATE in self._plan.keys:
+                threats["from template"] = TEMPLATE
+        return threats
 
     def _has_channels(self, exam: Exam) -> bool:
         return any(job.exam is exam for job in self._plan.channels(RAW))

@@ -66,7 +66,7 @@ class Auditor:
         analysis = Analysis(self._plan, self._cache)
         attacks = tuple(analysis.attacks())
         views = {name: view(published, settings.frames) for name, published in self._published.items()}
-        raw = self._published[RAW]
+        raw, persons = self._published[RAW], self._dataset.labels[settings.person]
         return Audit(
             data=info.kind,
             fingerprint=info.fingerprint,
@@ -79,7 +79,7 @@ class Auditor:
             weak=tuple(analysis.weak()),
             failed=tuple(analysis.failures(attacks)),
             shapes=tuple(
-                shape(name, views[RAW], views[name], raw, published, info.measured)
+                shape(name, views[RAW], views[name], raw, published, info.measured, persons)
                 for name, published in self._published.items()
             ),
             channels=tuple(analysis.channels()),

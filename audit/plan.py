@@ -18,6 +18,7 @@ from .findings import InversionJob, LinkageJob
 from .jobs import Job, Work
 
 RAW: Final = "raw"
+TEMPLATE: Final = "template"
 _CLIP: Final = "tcn"
 """Who reads inverted skeletons."""
 
@@ -45,7 +46,10 @@ class Plan:
         return [*attacks.values(), *self.linkages(), *self.inversions()]
 
     def attacks(self, name: str) -> Iterator[Job]:
-        """Attackers that learn from a release; those that learn from raw skeletons are tried on all releases."""
+        """Attackers that learn from a release.
+
+        Those that learn from raw skeletons are tried on all releases; so are recognizers that learn from Template.
+        """
         for exam in self.exams:
             for family in self.settings.attackers.families:
                 for seed in self.settings.attackers.seeds:
@@ -89,7 +93,8 @@ class Plan:
                 yield InversionJob(name, keys[0], reader, self.dataset.info.measured)
 
     def _job(self, family: str, seed: int, exam: Exam, name: str) -> Job:
-        tried = tuple(dict.fromkeys(self.keys.values())) if name == RAW else (self.keys[name],)
+        everywhere = name == RAW or (name == TEMPLATE and exam.task.use == "utility")
+        tried = tuple(dict.fromkeys(self.keys.values())) if everywhere else (self.keys[name],)
         return Job(family, seed, exam, self.draws[name], tried, self.settings.frames, self.settings.attackers)
 
 

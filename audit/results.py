@@ -8,7 +8,7 @@ from .statistics import Interval
 
 FORMAT: Final = 1
 
-Threat = Literal["adaptive", "ignorant"]
+Threat = Literal["adaptive", "ignorant", "from template"]
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     release: str
     task: str
     threat: Threat
-    """adaptive: learned from the release itself, with true labels; ignorant: from raw skeletons."""
+    """Who learned from: the release itself, with true labels (adaptive); raw skeletons (ignorant); Template."""
     family: str
     kind: str
     """What it sees: proportions, frame, window, clip."""
@@ -108,6 +108,10 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """Mean third difference of joints between frames, relative to that of raw skeletons."""
     withheld: float
     """Share of the raw bodies that were not published."""
+    shared_least: int
+    """Persons who share a frame, themselves included: the fewest. Frames are the same to a millimetre in each joint."""
+    shared_median: float
+    """The same: the median over frames."""
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """How far published skeletons are from raw ones, and how smooth."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,21 @@ from .published import Published
 from .results import Shape
 from .view import View
 
+_SAME_M: Final = 1e-3
+"""Joints that are so close are the same."""
+
 
 def shape(
-    name: str, raw: View, released: View, of_raw: Published, of_release: Published, measured: Sequence[bool]
+    name: str,
+    raw: View,
+    released: View,
+    of_raw: Published,
+    of_release: Published,
+    measured: Sequence[bool],
+    persons: NDArray[np.int64],
 ) -> Shape:
-    """Of all sequences of a release; raw and released are views of as many frames."""
+    """Of all sequences of a release; raw and released are views of as many frames. persons: of each sequence."""
+    shared = persons_sharing(of_release, persons)
     there = (released.faced != 0).any((2, 3)) & (raw.faced != 0).any((2, 3))  # (N, T)
     joints = np.flatnonzero(measured)
     moved = (released.faced - raw.faced)[there][:, joints]
@@ -27,7 +38,18 @@ def shape(
         bone_spread_m=_bone_spread(released.faced, measured),
         jerk=_jerk(released.faced) / max(_jerk(raw.faced), 1e-12),
         withheld=1 - len(of_release.joints) / max(1, len(of_raw.joints)),
+        shared_least=int(shared.min(initial=len(persons))),
+        shared_median=float(np.median(shared)) if len(shared) else float("nan"),
     )
+
+
+def persons_sharing(released: Published, persons: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(rows,) how many persons, of (N,) whose sequences they are, published a frame like each one."""
+    who = np.repeat(persons, np.diff(released.start))
+    coarse = np.rint(released.joints.reshape(len(who), -1) / _SAME_M).astype(np.int32)
+    frame = np.unique(np.ascontiguousarray(coarse).view(f"V{4 * coarse.shape[1]}")[:, 0], return_inverse=True)[1]
+    pairs = np.unique(np.stack([frame, who], 1), axis=0)
+    return np.bincount(pairs[:, 0])[frame]
 
 
 def _bone_spread(faced: NDArray[np.float32], measured: Sequence[bool]) -> float:

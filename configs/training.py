@@ -318,7 +318,9 @@ class TokensObjective(Settings):
     usage: Weight = 0.1
     """Of the entropy of how often codes are used."""
     drawing: Weight = 0.5
-    """Of a recognizer that sees what is drawn."""
+    """Of a recognizer that learns from what is drawn."""
+    likeness: Weight = 0.5
+    """Of a recognizer that learns from recorded motion alone, and sees what is drawn."""
     hint: Weight = 0.5
     """Of a recognizer that sees what the encoder knows at the end of a clip: it finds what matters before codes do."""
     warm_up_epochs: int = Field(default=30, ge=0)

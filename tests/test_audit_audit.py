@@ -174,6 +174,19 @@ def test_attackers_learn_from_several_draws_of_noise_and_are_tried_on_one(
     assert len(lesson.validation) == len(drawn[0].exam.validate)
 
 
+def test_recognizers_of_template_are_tried_on_the_other_releases_as_they_are(
+    bodies_differ: SkeletonDataset, tmp_path: Path
+) -> None:
+    task = {"label": "subject", "split": {"by": "trial", "modulo": 2, "test": [1]}}
+    tasks = [task | {"name": "private"}, task | {"name": "useful", "use": "utility"}]
+    weak = {"families": ["proportions"], "seeds": [0]}
+    found = audited(bodies_differ, tmp_path, "template", "noise=0.05", tasks=tasks, attackers=weak)
+    tried = {(one.task, one.release): one for one in found.attacks if one.threat == "from template"}
+    assert set(tried) == {("useful", "noise=0.05")}
+    learned = {(one.task, one.release, one.threat): one.scores for one in found.attacks}
+    assert learned["useful", "noise=0.05", "adaptive"] > tried["useful", "noise=0.05"].scores
+
+
 def test_a_damaged_result_is_named(bodies_differ: SkeletonDataset, tmp_path: Path) -> None:
     weak = {"families": ["proportions"], "seeds": [0]}
     audited(bodies_differ, tmp_path, attackers=weak)

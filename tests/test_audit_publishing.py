@@ -11,6 +11,7 @@ pytest.importorskip("torch", reason="needs skelanon[train]")
 
 from skelanon.audit import AuditError, Published, publish, release
 from skelanon.audit.publishing import drawn_at_random, release_key
+from skelanon.audit.shape import persons_sharing
 from skelanon.audit.view import view
 from skelanon.export.bundle import default_bundle_path
 from skelanon.sensors.frame import Joints
@@ -155,6 +156,24 @@ def test_one_frame_that_is_wrong_does_not_turn_the_others(dataset: SkeletonDatas
     apart = np.abs(view(raw, 8).faced - view(other, 8).faced)[:, 1:].max()
     assert apart < 0.1  # an eighth of 60 degrees; the first frame alone would make it 0.5 m
     assert np.abs(view(raw, 8).faced - view(other, 8).faced)[:, 0].max() > 0.1
+
+
+def test_persons_who_share_a_frame_are_counted_once_each_and_only_where_all_joints_are_the_same(
+    dataset: SkeletonDataset,
+) -> None:
+    raw = release("raw", dataset)
+    joints = raw.joints.copy()
+    first, second, third = raw.start[:-1]
+    joints[[second, third, second + 1]] = joints[first]  # twice in the second sequence
+    joints[third, 24, 2] += 2e-3
+    other = Published(joints, raw.start, raw.frame, raw.id, raw.tracking, raw.frame_start, raw.captured_ns)
+    shared = persons_sharing(other, np.array([5, 7, 9]))
+    assert np.flatnonzero(shared > 1).tolist() == sorted([first, second, second + 1])
+    assert shared.max() == 2
+    joints[third] = joints[first]
+    assert persons_sharing(other, np.array([5, 7, 9]))[first] == 3
+    assert persons_sharing(other, np.array([5, 7, 5]))[first] == 2
+    assert (persons_sharing(raw, np.array([5, 7, 9])) == 1).all()
 
 
 def test_noise_is_drawn_anew_and_only_what_is_random_is(dataset: SkeletonDataset) -> None:

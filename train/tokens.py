@@ -4,7 +4,7 @@ Attackers see codes, not bodies: what is drawn follows from codes, so nobody who
 are learned from a hundred times faster. Recognizers see both: what codes hold must show in what is drawn.
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from skelanon.configs.training import TokensRun
 
 from .anonymizers.facing import DIRECTIONS, Facing
-from .anonymizers.tokens import Coded, TokenNetwork
+from .anonymizers.tokens import Coded, TokenNetwork, smoothed
 from .clip_of_codes import CodeClassifier
 from .data.clips import Batch
 from .data.splits import Split, classes_of
@@ -28,17 +28,38 @@ _STEEPEST = 1.0
 """Gradients are clipped to this norm: memory over a hundred frames has steep ones."""
 
 
+class Told(NamedTuple):
+    """(N, classes) logits of actions: of..."""
+
+    codes: Tensor
+    drawn: Tensor
+    likeness: Tensor
+    """...what is drawn, by one who knows recorded motion alone."""
+    recorded: Tensor
+    encoder: Tensor
+    """...what the encoder knows in the end."""
+
+
 class Recognizer(nn.Module):
-    """Tells actions from codes, from what is drawn of them, and from what the encoder knows in the end."""
+    """Tells actions from codes, from what is drawn of them, from recorded motion, and from what the encoder knows."""
 
     def __init__(self, codes: int, hidden: int, classes: int) -> None:
         super().__init__()
         self.of_codes = CodeClassifier("recurrent", codes, classes)
         self.of_drawings = CodeClassifier("convolutional", DIRECTIONS, classes)
+        self.of_recorded = CodeClassifier("convolutional", DIRECTIONS, classes)
         self.of_encoder = nn.Linear(hidden, classes)
 
-    def forward(self, codes: Tensor, named: Tensor, drawn: Tensor, seen: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-        return self.of_codes(codes, named), self.of_drawings(drawn, seen), self.of_encoder(hidden)
+    def forward(
+        self, codes: Tensor, named: Tensor, drawn: Tensor, recorded: Tensor, seen: Tensor, hidden: Tensor
+    ) -> Told:
+        of_recorded = self.of_recorded(recorded, seen)
+        self.of_recorded.requires_grad_(False)
+        likeness = self.of_recorded(drawn, seen)
+        self.of_recorded.requires_grad_(True)
+        return Told(
+            self.of_codes(codes, named), self.of_drawings(drawn, seen), likeness, of_recorded, self.of_encoder(hidden)
+        )
 
 
 class TokensTask(Task):
@@ -84,14 +105,17 @@ class TokensTask(Task):
         self._renew(number)
         attacked = self._attack(codes.detach(), there, person)
         seen = _there(frames, drawn.shape[1])
-        told, shown, hinted = self.learners["recognizer"].wrapped(codes, there, drawn, seen, _last(coded, frames))
+        shown = smoothed(drawn, form)
+        told = self.learners["recognizer"].wrapped(codes, there, shown, directions, seen, _last(coded, frames))
         private = torch.stack(
             [kl_from_prior(one.wrapped(codes, there), self._prior) for one in self._adversaries.values()]
         )
         losses = {
-            "action_loss": cross_entropy(told, action),
-            "drawing_loss": cross_entropy(shown, action),
-            "hint_loss": cross_entropy(hinted, action),
+            "action_loss": cross_entropy(told.codes, action),
+            "drawing_loss": cross_entropy(told.drawn, action),
+            "likeness_loss": cross_entropy(told.likeness, action),
+            "recorded_loss": cross_entropy(told.recorded, action),
+            "hint_loss": cross_entropy(told.encoder, action),
             "private_loss": (private.max() + private.mean()) / 2,
             "reconstruction_loss": self._reconstruction(directions, drawn, frames),
             "usage": _usage(coded, there),
@@ -100,6 +124,8 @@ class TokensTask(Task):
         loss = (
             losses["action_loss"]
             + objective.drawing * losses["drawing_loss"]
+            + objective.likeness * losses["likeness_loss"]
+            + losses["recorded_loss"]
             + objective.hint * losses["hint_loss"]
             + self._alpha(number) * losses["private_loss"]
             + objective.reconstruction * losses["reconstruction_loss"]
@@ -117,10 +143,13 @@ class TokensTask(Task):
         coded, codes, drawn = self.learners["anonymizer"].wrapped(directions, 0.0)
         there = _there(frames // self._run.tokens.window, codes.shape[1])
         seen = _there(frames, drawn.shape[1])
-        told, shown, _ = self.learners["recognizer"].wrapped(codes, there, drawn, seen, _last(coded, frames))
+        shown = smoothed(drawn, self._run.tokens)
+        told = self.learners["recognizer"].wrapped(codes, there, shown, directions, seen, _last(coded, frames))
         reconstruction = self._reconstruction(directions, drawn, frames)
         metrics: Sums = {"test_reconstruction": (reconstruction * len(codes), len(codes))}
-        metrics |= top_k(told, batch.targets[:, 0], "action") | top_k(shown, batch.targets[:, 0], "drawn_action")
+        action = batch.targets[:, 0]
+        metrics |= top_k(told.codes, action, "action") | top_k(told.drawn, action, "drawn_action")
+        metrics |= top_k(told.likeness, action, "likeness") | top_k(told.recorded, action, "recorded_action")
         for name, adversary in self._adversaries.items():
             metrics |= top_k(adversary.wrapped(codes, there), batch.targets[:, 1], name)
         return metrics

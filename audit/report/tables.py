@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from skelanon.audit.results import Attack, Audit, Finding, TaskRecord
+from skelanon.audit.results import Attack, Audit, Finding, TaskRecord, Threat
 
 from .words import RAW, last_raw
 
@@ -49,6 +49,8 @@ class UtilityRow:
     """Below raw skeletons; none of these."""
     frozen: float | None
     """The best recognizer that learned from raw skeletons."""
+    of_template: float | None
+    """The best that learned from Template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,16 @@ def utility_rows(audit: Audit) -> list[UtilityRow]:
         findings = _of_task(audit, record) if record.use == "utility" else []
         raw = next((one.score for one in findings if one.release == RAW), None)
         for one in findings:
-            frozen = [
-                attack.score
-                for attack in audit.attacks
-                if (attack.release, attack.task, attack.threat) == (one.release, record.name, "ignorant")
-            ]
             lost = None if raw is None or one.release == RAW else raw - one.score
-            rows.append(UtilityRow(record, one, lost, max(frozen, default=None)))
+            frozen, of_template = _best(audit, one, "ignorant"), _best(audit, one, "from template")
+            rows.append(UtilityRow(record, one, lost, frozen, of_template))
     return rows
+
+
+def _best(audit: Audit, finding: Finding, threat: Threat) -> float | None:
+    """Of the attackers of a kind on a finding's release and task."""
+    wanted = (finding.release, finding.task, threat)
+    return max((one.score for one in audit.attacks if (one.release, one.task, one.threat) == wanted), default=None)
 
 
 def drops(audit: Audit) -> list[Drops]:
