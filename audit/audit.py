@@ -12,7 +12,7 @@ from .analysis import Analysis
 from .estimate import estimate_s
 from .jobs import Cache, Work, run_jobs
 from .plan import RAW, plan
-from .publishing import drawn_at_random, release, release_key
+from .publishing import bits_of, drawn_at_random, release, release_key
 from .results import Audit
 from .shape import shape
 from .view import view
@@ -85,5 +85,6 @@ class Auditor:
             channels=tuple(analysis.channels()),
             linkage=tuple(analysis.linkages()),
             inversions=tuple(analysis.inversions()),
+            bits_per_frame={name: bits for name in self._plan.keys if (bits := bits_of(name)) is not None},
             settings=settings.model_dump(),
         )

@@ -67,6 +67,11 @@ def open_bundle(name: str) -> Bundle:
         raise AuditError(f"{name}: {error}; {_WAYS}") from error
 
 
+def bits_of(name: str) -> float | None:
+    """The most that one frame of a release carries, on average; None where nothing is said. Raises AuditError."""
+    return open_bundle(name).manifest.bits_per_frame if is_bundle(name) else None
+
+
 def drawn_at_random(name: str) -> bool:
     """Whether a release comes out differently each time: noise, or a bundle with a persona. Raises AuditError."""
     if is_bundle(name):

@@ -195,4 +195,6 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[Channel, ...] = ()
     linkage: tuple[Linkage, ...] = ()
     inversions: tuple[Inversion, ...] = ()
+    bits_per_frame: dict[str, float] = {}
+    """Of releases by bundles that say so: the most that one frame carries, on average."""
     settings: dict[str, object]

@@ -1,4 +1,4 @@
-"""`skelanon figure`: the paper's figures, each as PNG and, beside it, its numbers as JSON. Needs the `train` extra."""
+"""`skelanon figure`: figures of the paper and of audits, as PNG and as JSON. Needs the `train` extra."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,9 @@ import typer
 
 from .extras import needing_train
 
-app = typer.Typer(no_args_is_help=True, help="Draw the paper's figures, as PNG and as JSON with their numbers.")
+app = typer.Typer(
+    no_args_is_help=True, help="Draw figures of the paper and of audits, as PNG and as JSON with their numbers."
+)
 
 Out = Annotated[Path, typer.Option(help="Picture (.png) to write; its numbers go beside it, as .json.")]
 AllClassifiers = Annotated[
@@ -74,6 +76,16 @@ def skeletons(
     _report(
         out, f"sequence {numbers.sequence}, {len(numbers.seconds)} frames", f"Licence of the data: {numbers.licence}"
     )
+
+
+@app.command()
+def bits(audit: Annotated[Path, typer.Argument(help="The `audit.json` of an audit.")], out: Out) -> None:
+    """What a frame may carry, against what attackers who retrain tell, and recognizers."""
+    with needing_train():
+        from skelanon.audit.bits_figure import draw_bits
+        from skelanon.audit.report import read_audit
+    numbers = draw_bits(read_audit(audit), audit, out)
+    _report(out, f"{len({point.release for point in numbers.points})} releases", numbers.caution)
 
 
 def _report(out: Path, what: str, caution: str) -> None:

@@ -4,7 +4,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -12,8 +11,9 @@ import zmq
 
 from skelanon.sensors.keys import ClientKeys
 
+from .inlet import QUEUED, Inlet
 from .received import Event, Follower, Gap, Message, ReceivedFrame, Restart, Resume, Stall, StreamStats, log_event
-from .wire import MAX_MESSAGE_BYTES, Kind, topic
+from .wire import Kind, topic
 
 __all__ = [
     "Event",
@@ -26,12 +26,8 @@ __all__ = [
     "Subscriber",
 ]
 
-_QUEUED: Final = 1000
-_BURST: Final = 10 * _QUEUED
+_BURST: Final = 10 * QUEUED
 """Messages taken in one go: more than all queues hold, and yet an end when they come faster than they are read."""
-_RENEW_AFTER_S: Final = (1.5, 3.0, 5.0)
-"""Silence, without even a status, after which the connection is made anew: at first, then, and from then on. A slow
-network needs more time for a handshake than a node on the same machine."""
 _SLICE_S: Final = 0.2
 """Longest wait in ZeroMQ, which Ctrl-C does not interrupt on Windows."""
 
@@ -69,22 +65,19 @@ class Subscriber:
             prefixes = [b"skelanon/1/"]
         if not prefixes or stall_after_s <= 0:
             raise ValueError("`streams` names at least one stream (None: all), and `stall_after_s` is above 0")
-        self._endpoint = endpoint
-        self._heard_ns, self._renewals = time.monotonic_ns(), 0
         self._follower = Follower(
             names or (),
             on_event or log_event,
             stall_after_ns=int(stall_after_s * 1e9) if frames else sys.maxsize,
-            now_ns=self._heard_ns,
+            now_ns=time.monotonic_ns(),
         )
         self._on_message = on_message
         self._thread = threading.get_ident()
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.SUB)
         try:
-            _connect(self._socket, endpoint, prefixes, curve)
+            self._inlet = Inlet(self._context, endpoint, prefixes, curve)
         except zmq.ZMQError as error:
-            self.close()
+            self._context.term()
             raise ValueError(f"cannot connect to `endpoint` {endpoint!r}: {error.strerror}") from error
 
     @property
@@ -101,9 +94,9 @@ class Subscriber:
         """The next frame, in the order of arrival; None when none came in time (no `timeout_ms`: waits for ever)."""
         self._check_open()
         deadline = float("inf") if timeout_ms is None else time.monotonic() + timeout_ms / 1e3
-        while not self._socket.closed:
+        while not self._closed:
             for _ in range(_BURST):
-                parts = self._receive()
+                parts = self._inlet.receive() if not self._closed else None  # `on_event` may close it
                 if parts is None:
                     break
                 frame = self._take(parts)
@@ -125,13 +118,13 @@ class Subscriber:
             if frame is None:
                 break
             newest[frame.stream] = frame
-            frame = None if self._socket.closed else self.read(0)
+            frame = None if self._closed else self.read(0)
         return newest
 
     def __iter__(self) -> Iterator[ReceivedFrame]:
         """Every frame, until the Subscriber is closed."""
         self._check_open()
-        while not self._socket.closed:
+        while not self._closed:
             frame = self.read()
             if frame is not None:
                 yield frame
@@ -139,7 +132,7 @@ class Subscriber:
     def close(self) -> None:
         """Leave. May be called twice, by the thread that made the Subscriber."""
         self._check_thread()
-        self._socket.close(linger=0)
+        self._inlet.close()
         self._context.term()
 
     def __enter__(self) -> Self:
@@ -150,51 +143,31 @@ class Subscriber:
     ) -> None:
         self.close()
 
+    @property
+    def _closed(self) -> bool:
+        return self._inlet.socket.closed
+
     def _check_thread(self) -> None:
         if threading.get_ident() != self._thread:
             raise RuntimeError("a Subscriber is read and closed by the thread that made it")
 
     def _check_open(self) -> None:
         self._check_thread()
-        if self._socket.closed:
+        if self._closed:
             raise RuntimeError("the Subscriber is closed")
-
-    def _receive(self) -> list[bytes] | None:
-        if self._socket.closed:  # by `on_event`
-            return None
-        try:
-            parts = self._socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return None
-        self._heard_ns, self._renewals = time.monotonic_ns(), 0
-        return parts
 
     def _wait(self, deadline: float) -> bool:
         """Wait for a message, a stall or the deadline; False once the deadline has passed."""
-        if self._socket.closed:
+        if self._closed:
             return False
         next_stall = self._follower.find_stalls(time.monotonic_ns()) / 1e9
         now = time.monotonic()
-        if now >= deadline or self._socket.closed:
+        if now >= deadline or self._closed:
             return False
-        self._renew_if_silent()
+        self._inlet.renew_if_silent()
         until = min(deadline, next_stall, now + _SLICE_S)
-        self._socket.poll(max(1, int((until - now) * 1e3)))
+        self._inlet.socket.poll(max(1, int((until - now) * 1e3)))
         return True
-
-    def _renew_if_silent(self) -> None:
-        """Connect anew after long silence.
-
-        ZeroMQ itself connects again after a loss, but never after an error of protocol: a message over ZMQ_MAXMSGSIZE,
-        or another program that answered at the node's port for a moment.
-        """
-        now = time.monotonic_ns()
-        if now - self._heard_ns < _RENEW_AFTER_S[min(self._renewals, len(_RENEW_AFTER_S) - 1)] * 1e9:
-            return
-        self._heard_ns, self._renewals = now, self._renewals + 1
-        with suppress(zmq.ZMQError):
-            self._socket.disconnect(self._endpoint)
-        self._socket.connect(self._endpoint)
 
     def _take(self, parts: list[bytes]) -> ReceivedFrame | None:
         """Handle one message; the frame, if it is one."""
@@ -206,17 +179,3 @@ class Subscriber:
         if self._on_message is not None:
             self._on_message(message, parts[1], received_ns)
         return frame
-
-
-def _connect(socket: zmq.Socket[bytes], endpoint: str, prefixes: list[bytes], curve: ClientKeys | None) -> None:
-    socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.RCVHWM, _QUEUED)
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
-    # No ZMQ_HEARTBEAT_IVL: with it, libzmq aborts the process of a subscriber that is behind (libzmq #3937, #4767).
-    if curve is not None:
-        socket.curve_publickey, socket.curve_secretkey = curve.public, curve.secret
-        socket.curve_serverkey = curve.server
-    for prefix in prefixes:
-        socket.subscribe(prefix)
-    socket.connect(endpoint)

@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import zmq
 
 from skelanon.sensors.keys import ClientKeys
+from skelanon.stream.inlet import Inlet
 from skelanon.stream.subscriber import Event, Subscriber
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def test_a_message_of_another_stream_than_its_topic_is_refused(raw_node: RawNode
 def test_an_oversized_message_costs_the_connection_for_a_while(
     host: str, raw_node: RawNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("skelanon.stream.subscriber._RENEW_AFTER_S", (0.2,))
+    monkeypatch.setattr("skelanon.stream.inlet.RENEW_AFTER_S", (0.2,))
     with Subscriber(raw_node.endpoint.replace("127.0.0.1", host)) as subscriber:
         raw_node.await_subscription()
         raw_node.socket.send_multipart([b"skelanon/1/hall/frame", bytes(200_000)])
@@ -176,33 +177,30 @@ def test_an_oversized_message_costs_the_connection_for_a_while(
 
 
 def test_a_silent_connection_is_made_anew_ever_less_often_until_something_comes(
-    raw_node: RawNode, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+    raw_node: RawNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, renewed = [10**12], []
-
-    class Socket:
-        def connect(self, endpoint: str) -> None:
-            renewed.append((now[0] - 10**12) / 1e9)
-
-        def disconnect(self, endpoint: str) -> None:
-            pass
-
-    raw_node.frame(0)
-    assert sequences(subscriber, 1) == [0]
-    real = subscriber._socket
-    monkeypatch.setattr("skelanon.stream.subscriber.time.monotonic_ns", lambda: now[0])
-    subscriber._heard_ns = now[0]
-    subscriber._socket = cast(Any, Socket())
-    for _ in range(200):
-        now[0] += 10**8
-        subscriber._renew_if_silent()
-    assert renewed == pytest.approx([1.5, 4.5, 9.5, 14.5, 19.5])
-    subscriber._socket = real
-    monkeypatch.undo()
-    subscriber._heard_ns = time.monotonic_ns()  # else it would be made anew while the next frame is under way
-    raw_node.frame(1)
-    assert sequences(subscriber, 1) == [1]
-    assert subscriber._renewals == 0
+    now, renewed = [1000.0], []
+    with zmq.Context() as context:
+        inlet = Inlet(context, raw_node.endpoint, [b"skelanon/1/"], None)
+        raw_node.await_subscription()
+        raw_node.frame(0)
+        assert inlet.socket.poll(5000)
+        with monkeypatch.context() as patched:
+            patched.setattr("skelanon.stream.inlet.time.monotonic", lambda: now[0])
+            assert inlet.receive() is not None
+            for _ in range(200):
+                now[0] += 0.1
+                if inlet.renew_if_silent():
+                    renewed.append(now[0] - 1000)
+            assert renewed == pytest.approx([1.5, 4.5, 9.5, 14.5, 19.5], abs=0.11)
+            until = time.time() + 10
+            while not inlet.socket.poll(10):  # of five connections the last one holds
+                raw_node.frame(1)
+                assert time.time() < until
+            assert inlet.receive() is not None
+            now[0] += 1.6
+            assert inlet.renew_if_silent()
+        inlet.close()
 
 
 def test_invented_streams_do_not_fill_memory(raw_node: RawNode, subscriber: Subscriber) -> None:

@@ -119,7 +119,7 @@ def test_frames_that_waited_for_the_reader_are_no_stall(raw_node: RawNode, event
         raw_node.frame(0)
         assert sequences(subscriber, 1) == [0]
         raw_node.frame(1)
-        assert subscriber._socket.poll(PATIENT_MS)  # it is there...
+        assert subscriber._inlet.socket.poll(PATIENT_MS)  # it is there...
         threading.Event().wait(0.1)  # ...and the reader is busy with something else
         assert sequences(subscriber, 1) == [1]
         assert events == []

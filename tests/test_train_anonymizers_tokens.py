@@ -64,7 +64,7 @@ def test_recognizers_are_shown_in_training_what_is_published() -> None:
     directions = model.facing(joints.flatten(0, 2).flatten(1)).unflatten(0, joints.shape[:2])
     drawn = model.network(directions[:, ::2], 0.0)[2]
     streamed = bones(published(model, joints)[:, 1::2].flatten(0, 2).flatten(1))[1]
-    shown = smoothed(drawn, model.network.settings).flatten(0, 1).unflatten(1, (24, 3))
+    shown = smoothed(drawn, model.network.settings).reshape(-1, 24, 3)
     torch.testing.assert_close(shown, streamed, atol=1e-3, rtol=0)
 
 

@@ -1,21 +1,16 @@
 """One node that the proxy listens to: a socket of its own, so that no node can speak for another."""
 
 import logging
-from contextlib import suppress
-from typing import Final
 
 import zmq
 
 from skelanon.stream.errors import PublishError
+from skelanon.stream.inlet import RENEW_AFTER_S, Inlet
 from skelanon.stream.wire import MAX_MESSAGE_BYTES, WireError, parse_topic, topic
 
 from .plan import NodePlan
 
 log = logging.getLogger(__name__)
-
-SILENCE_S: Final = 5.0
-"""A node says something every second. After so long the connection is made anew: ZeroMQ gives up on some for ever."""
-_QUEUED: Final = 1000
 
 
 class Upstream:
@@ -36,29 +31,24 @@ class Upstream:
         self.silent = True
         """Nothing has come yet, or for long."""
         self._streams = frozenset(plan.streams)
-        self._connected_s = now_s
-        self.socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
-        self.socket.setsockopt(zmq.IPV6, int("[" in plan.endpoint))
-        self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.setsockopt(zmq.RCVHWM, _QUEUED)
-        self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
-        if plan.keys is not None:
-            self.socket.curve_publickey, self.socket.curve_secretkey = plan.keys.public, plan.keys.secret
-            self.socket.curve_serverkey = plan.keys.server
-        for stream in plan.streams:
-            self.socket.subscribe(topic(stream, "frame").removesuffix(b"frame"))
+        self._told = False
+        """Whether its silence has been logged."""
+        prefixes = [topic(stream, "frame").removesuffix(b"frame") for stream in plan.streams]
         try:
-            self.socket.connect(plan.endpoint)
+            self._inlet = Inlet(context, plan.endpoint, prefixes, plan.keys)
         except zmq.ZMQError as error:
-            self.socket.close()
             raise PublishError(f"`nodes.{name}.endpoint` {plan.endpoint}: {error.strerror}") from error
+
+    @property
+    def socket(self) -> "zmq.Socket[bytes]":
+        """For a poll alone."""
+        return self._inlet.socket
 
     def receive(self, now_s: float) -> tuple[str, bytes, bytes] | None:
         """Stream, topic and content of the next message that may pass, if one is there."""
         while True:
-            try:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            parts = self._inlet.receive()
+            if parts is None:
                 return None
             stream = self._stream_of(parts)
             if stream is None:
@@ -66,7 +56,7 @@ class Upstream:
                 continue
             if self.silent:
                 log.info("node %s is heard", self.name)
-                self.silent = False
+                self.silent = self._told = False
             self.heard_s = now_s
             self.forwarded += 1
             return stream, parts[0], parts[1]
@@ -78,20 +68,15 @@ class Upstream:
         self.socket.unsubscribe(name)
 
     def tend(self, now_s: float) -> None:
-        """Connect anew after long silence, which is logged once."""
-        if now_s - max(self.heard_s, self._connected_s) < SILENCE_S:
-            return
-        if not self.silent or self._connected_s <= self.heard_s:
-            log.warning("node %s has been silent for %.0f s", self.name, now_s - self.heard_s)
-        self.silent = True
-        self._connected_s = now_s
-        with suppress(zmq.ZMQError):
-            self.socket.disconnect(self.plan.endpoint)
-        self.socket.connect(self.plan.endpoint)
+        """Connect anew after silence, which is logged once."""
+        self._inlet.renew_if_silent()
+        if now_s - self.heard_s > RENEW_AFTER_S[0] and not self._told:
+            self.silent = self._told = True
+            log.warning("node %s has been silent for %.1f s", self.name, now_s - self.heard_s)
 
     def close(self) -> None:
         """Leave the node."""
-        self.socket.close()
+        self._inlet.close()
 
     def _stream_of(self, parts: list[bytes]) -> str | None:
         if len(parts) != 2 or len(parts[1]) > MAX_MESSAGE_BYTES:
