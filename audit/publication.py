@@ -21,7 +21,8 @@ from .published import Published
 from .publishing import Progress, open_bundle, publish
 
 _BEFORE_THE_SENSOR: Final = np.array([0.0, 0.0, 3.0], np.float32)
-"""Metres. Where bodies in normalised axes are put: their SpineMid lies at the origin, which means a missing joint."""
+"""Metres. Where bodies are put of which a joint lies at the origin, which means a missing joint: SpineMid in normalised
+axes, SpineBase of bodies that are centred."""
 
 
 def publish_dataset(
@@ -44,7 +45,7 @@ def publish_dataset(
         raise AuditError(f"{out} exists already: name another folder, or remove it")
     bundle = open_bundle(name)
     published = _run(bundle, dataset, progress)
-    if bundle.manifest.axes == "normalised":
+    if bundle.manifest.axes == "normalised" or bundle.manifest.root == "body_centred":
         published.joints[:] += _BEFORE_THE_SENSOR
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:

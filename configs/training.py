@@ -313,11 +313,11 @@ class TokensObjective(Settings):
 
     alpha: Weight
     """Of privacy: the divergence of attackers' predictions from the prior, half the worst attacker's, half the mean."""
-    reconstruction: Weight = 3.0
+    reconstruction: Weight = 12.0
     """Of the mean squared difference between directions that are drawn and those that were seen a window before."""
     usage: Weight = 0.1
     """Of the entropy of how often codes are used."""
-    drawing: Weight = 0.5
+    drawing: Weight = 0.25
     """Of a recognizer that learns from what is drawn."""
     likeness: Weight = 0.5
     """Of a recognizer that learns from recorded motion alone, and sees what is drawn."""

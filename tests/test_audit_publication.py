@@ -63,11 +63,12 @@ def test_it_says_what_it_is_of(recorded: SkeletonDataset, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "first"]
 
 
-def test_normalised_bodies_are_moved_from_the_origin(
-    recorded: SkeletonDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("said", [{"axes": "normalised"}, {"root": "body_centred"}])
+def test_bodies_with_a_joint_at_the_origin_are_moved_from_it(
+    said: dict[str, str], recorded: SkeletonDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     template = read_bundle(default_bundle_path())
-    manifest = msgspec.structs.replace(template.manifest, axes="normalised")
+    manifest = msgspec.structs.replace(template.manifest, **said)
     publish_dataset("template", recorded, tmp_path / "camera")
     monkeypatch.setattr(publication, "open_bundle", lambda _: dataclasses.replace(template, manifest=manifest))
     publish_dataset("template", recorded, tmp_path / "normalised")

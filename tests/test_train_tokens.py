@@ -184,7 +184,7 @@ def test_a_trained_run_becomes_a_bundle(make_run: MakeRun, tmp_path: Path) -> No
     train(run)
     build_trained(run.out, tmp_path / "tokens.onnx")
     manifest = read_bundle(tmp_path / "tokens.onnx").manifest
-    assert (manifest.anonymizer, manifest.axes, manifest.root) == ("tokens", "camera", "body_centred")
+    assert (manifest.anonymizer, manifest.axes, manifest.root) == ("tokens", "camera", "model")
     assert manifest.bits_per_frame == 0.75  # three bits for each four frames
     assert manifest.state_size == MotionTokens(load_tokens(run.out).network).state_size
     assert "folder" not in str(manifest.provenance)

@@ -16,12 +16,15 @@ from torch.nn.functional import conv1d, linear, one_hot
 
 from skelanon.configs.training import TokensSettings
 from skelanon.sensors.body import bone_lengths
-from skelanon.sensors.joints import JOINTS
+from skelanon.sensors.joints import INDEX, JOINTS
 
 from .facing import DIRECTIONS, Facing
 from .kinematics import bones_to_joints, sum_of_coordinates
 from .module import StreamModule
 
+FLOOR_M = 1.0
+AHEAD_M = 3.0
+"""Where drawn bodies stand: so far below the sensor, and so far before it."""
 _SPEED = 5.0
 """Differences of directions between two frames are small."""
 _LONGEST = 16
@@ -99,12 +102,12 @@ class MotionTokens(StreamModule):
 
     What is drawn is smoothed by two low-pass filters in a row, so that codes do not pop. State: what the encoder and
     the decoder remember, the directions seen last, both filters, the frame's place in its window, and whether there
-    were frames. The body stands at the origin and faces the sensor.
+    were frames. The body faces the sensor: SpineBase 3 m before it, the lower foot on a floor 1 m below it.
     """
 
     bodies_per_sample = 1
     axes = "camera"
-    root = "body_centred"
+    root = "model"
     looked: Tensor
     due: Tensor
     shown: Tensor
@@ -112,6 +115,9 @@ class MotionTokens(StreamModule):
     places: Tensor
     to_squared_lengths: Tensor
     to_joints: Tensor
+    feet: Tensor
+    up: Tensor
+    floor: Tensor
 
     def __init__(self, network: TokenNetwork) -> None:
         super().__init__()
@@ -129,6 +135,9 @@ class MotionTokens(StreamModule):
         self.register_buffer("following", ((places + 1) % len(places)).float()[:, None])
         self.register_buffer("to_squared_lengths", sum_of_coordinates())
         self.register_buffer("to_joints", bones_to_joints(bone_lengths()))
+        self.register_buffer("feet", torch.tensor([3 * INDEX["FootLeft"] + 1, 3 * INDEX["FootRight"] + 1]))  # their y
+        self.register_buffer("up", torch.tensor([[0.0, 1.0, 0.0]]).repeat(1, JOINTS))
+        self.register_buffer("floor", torch.tensor([[0.0, -FLOOR_M, AHEAD_M]]).repeat(1, JOINTS))
 
     @property
     def bits_per_frame(self) -> float:
@@ -158,8 +167,9 @@ class MotionTokens(StreamModule):
     def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
         drawn = torch.split(state, self._parts, 1)[4]
         directions = drawn / ((drawn * drawn) @ self.to_squared_lengths).sqrt().clamp_min(_LEAST)
-        body: Tensor = directions @ self.to_joints  # SpineBase at the origin
-        return body.reshape(-1, 1, JOINTS, 3)
+        body = directions @ self.to_joints  # SpineBase at the origin
+        standing: Tensor = body + self.floor - body.index_select(1, self.feet).amin(1, keepdim=True) * self.up
+        return standing.reshape(-1, 1, JOINTS, 3)
 
     def sequence(self, joints: Tensor, present: Tensor) -> Tensor:
         """Frame by frame: frames without a body are not seen, as in the stream."""
