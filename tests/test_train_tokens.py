@@ -22,7 +22,7 @@ from skelanon.train.data.clips import Batch, clip
 from skelanon.train.data.splits import split
 from skelanon.train.data.store import SkeletonDataset
 from skelanon.train.errors import CheckpointError
-from skelanon.train.tokens import TokensTask
+from skelanon.train.tokens import Recognizer, TokensTask
 from skelanon.train.trained import load_anonymizer, load_tokens
 from skelanon.train.trainer import create_fabric, create_task, train
 
@@ -81,6 +81,20 @@ def test_alpha_takes_out_of_the_codes_what_attackers_go_by(make_run: MakeRun) ->
         told[alpha] = [float(task.step(batch, 999)["private_loss"]) for _ in range(30)]
     assert np.mean(told[0.0][-5:]) > 0.5
     assert np.mean(told[5.0][-5:]) < 0.3 * np.mean(told[0.0][-5:])
+
+
+def test_who_knows_recorded_motion_alone_does_not_learn_from_drawings_but_teaches_them() -> None:
+    torch.manual_seed(0)
+    recognizer = Recognizer(8, 16, 3)
+    codes, there, seen, hidden = torch.rand(4, 6, 8), torch.ones(4, 6), torch.ones(4, 24), torch.rand(4, 16)
+    drawn, recorded = torch.rand(2, 4, 24, 72).requires_grad_().unbind()
+    told = recognizer(codes, there, drawn, recorded, seen, hidden)
+    weights = list(recognizer.of_recorded.parameters())
+    of_drawn = torch.autograd.grad(told.likeness.sum(), [drawn, *weights], retain_graph=True, allow_unused=True)
+    assert of_drawn[0].abs().sum() > 0
+    assert of_drawn[1:] == (None,) * len(weights)
+    of_recorded = torch.autograd.grad(told.recorded.square().sum(), weights)
+    assert all(one.abs().sum() > 0 for one in of_recorded)
 
 
 def test_attackers_learn_only_in_their_own_steps(make_run: MakeRun) -> None:
