@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import numpy as np
 from matplotlib.axes import Axes
 
 from skelanon.train.figures.page import BLUE, QUIET, TEXT, VERMILION, label_ends, name_axes, page, panel, save
@@ -15,7 +16,7 @@ from .results import Audit, Finding, TaskRecord
 from .statistics import Interval
 
 _CAUTION: Final = (
-    "The strongest of attackers that learned from the release itself; bars: 95 %, persons drawn anew.\n"
+    "The strongest of attackers that learned from the release itself; bars: 95 %, persons drawn anew. The line: means.\n"
     "Bits bound what one frame carries, not what a clip does."
 )
 _WIDE, _APART, _HIGH = 2.3, 1.55, 2.7  # inches: a panel, the room for words right of it, its height
@@ -86,9 +87,12 @@ def _draw(axes: Axes, record: TaskRecord, findings: Sequence[Finding], bits: dic
     above = [max(0.0, one.interval.high - one.score) for one in bounded]
     axes.set_xscale("log", base=2)
     axes.set(xlim=(min(across) / 1.4, max(across) * 1.4), ylim=(0, 1.03))
-    axes.set_xticks(across, [f"{one:.3g}" for one in across])
+    steps = sorted(set(across))
+    means = [float(np.mean([one for one, at in zip(up, across, strict=True) if at == step])) for step in steps]
+    axes.set_xticks(steps, [f"{one:.3g}" for one in steps])
     axes.minorticks_off()
-    axes.errorbar(across, up, [below, above], color=colour, marker="o", markersize=5, linewidth=1.2, capsize=2)
+    axes.plot(steps, means, color=colour, linewidth=1.2)
+    axes.errorbar(across, up, [below, above], color=colour, fmt="o", markersize=4, linewidth=0.8, capsize=2)
     name_axes(axes, "bits per frame", record.name)
     others = [one for one in findings if one.release not in bits]
     names = short_names(one.release for one in others)
