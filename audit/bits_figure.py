@@ -16,7 +16,7 @@ from .results import Audit, Finding, TaskRecord
 from .statistics import Interval
 
 _CAUTION: Final = (
-    "The strongest of attackers that learned from the release itself; bars: 95 %, persons drawn anew. The line: means.\n"
+    "The strongest of attackers that learned from the release itself; bars: 95 %, persons drawn anew; line: means.\n"
     "Bits bound what one frame carries, not what a clip does."
 )
 _WIDE, _APART, _HIGH = 2.3, 1.55, 2.7  # inches: a panel, the room for words right of it, its height
