@@ -80,6 +80,9 @@ def test_a_client_that_is_taken_off_the_list_is_cut_off_at_once(node: Node, keys
 def test_a_client_that_is_added_disturbs_nobody(node: Node, keys: Keys) -> None:
     (keys.folder / "clients" / "second.key").rename(keys.folder / "second.away")
     node.publisher.admit(keys.settings())
+    deadline = time.monotonic() + 10
+    while not node.publisher._outlet.renewals and time.monotonic() < deadline:
+        time.sleep(0.005)  # the node takes it up in its next turn
     with connect(node, keys.of("first")) as first, connect(node, keys.of("second")) as second:
         assert first.read(10_000) is not None
         assert second.read(100) is None
