@@ -10,8 +10,8 @@ from .channels import CHANNELS
 from .errors import AuditError
 from .exam import Exam
 from .jobs import Cache, Told
-from .plan import RAW, TEMPLATE, Plan
-from .results import Attack, Channel, Finding, Inversion, Linkage, TaskRecord, Threat, Weak
+from .plan import Plan
+from .results import RAW, TEMPLATE, Attack, Channel, Finding, Inversion, Linkage, TaskRecord, Threat, Weak
 from .statistics import Interval, bootstrap_maximum, bootstrap_r_squared, r_squared, wilson
 
 KINDS: Final = {"proportions": "proportions", "frame": "frame", "window": "window"}

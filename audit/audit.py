@@ -11,9 +11,9 @@ from skelanon.train.data.store import SkeletonDataset
 from .analysis import Analysis
 from .estimate import estimate_s
 from .jobs import Cache, Work, run_jobs
-from .plan import RAW, plan
+from .plan import plan
 from .publishing import bits_of, drawn_at_random, release, release_key
-from .results import Audit
+from .results import RAW, Audit
 from .shape import shape
 from .view import view
 

@@ -16,9 +16,8 @@ from .errors import AuditError
 from .exam import Exam, prepare
 from .findings import InversionJob, LinkageJob
 from .jobs import Job, Work
+from .results import RAW, TEMPLATE
 
-RAW: Final = "raw"
-TEMPLATE: Final = "template"
 _CLIP: Final = "tcn"
 """Who reads inverted skeletons."""
 

@@ -25,6 +25,7 @@ from skelanon.train.data.store import SkeletonDataset
 
 from .errors import AuditError
 from .published import Published
+from .results import RAW, TEMPLATE
 
 Progress = Callable[[int, int], None]
 """Called with the number of sequences published, and of all."""
@@ -42,7 +43,7 @@ def release_key(name: str, dataset: SkeletonDataset) -> str:
 
     What an audit has written into a bundle does not count: it is the same release as before.
     """
-    if name == "raw" or name.startswith("noise="):
+    if name == RAW or name.startswith("noise="):
         what = name
     elif is_bundle(name):
         what = with_audit(open_bundle(name), None).sha256
@@ -56,13 +57,13 @@ def release_key(name: str, dataset: SkeletonDataset) -> str:
 
 def is_bundle(name: str) -> bool:
     """Whether a release is made by a bundle."""
-    return name == "template" or name.endswith(".onnx")
+    return name == TEMPLATE or name.endswith(".onnx")
 
 
 def open_bundle(name: str) -> Bundle:
     """The bundle of a release. Raises AuditError."""
     try:
-        return read_bundle(default_bundle_path() if name == "template" else Path(name))
+        return read_bundle(default_bundle_path() if name == TEMPLATE else Path(name))
     except BundleError as error:
         raise AuditError(f"{name}: {error}; {_WAYS}") from error
 
@@ -88,7 +89,7 @@ def release(
     skeletons of the same sequences in the same order (`.npz`). draw: decides noise. Raises AuditError, RunnerError.
     """
     kind, _, value = name.partition("=")
-    if name == "raw":
+    if name == RAW:
         return _as_recorded(dataset, 0.0, draw, progress)
     if kind == "noise":
         try:

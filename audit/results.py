@@ -7,6 +7,9 @@ import msgspec
 from .statistics import Interval
 
 FORMAT: Final = 1
+RAW: Final = "raw"
+TEMPLATE: Final = "template"
+"""Names of releases: skeletons as they were recorded, and what the bundle that comes with skelanon makes of them."""
 
 Threat = Literal["adaptive", "ignorant", "from template"]
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from skelanon.audit.results import Audit, Finding, TaskRecord
+from skelanon.audit.results import RAW, Audit, Finding, TaskRecord
 from skelanon.audit.statistics import Interval
 
-from .words import RAW, last_raw, measure, percent, short_names, span
+from .words import last_raw, measure, percent, short_names, span
 
 WIDTH: Final = 420.0
 HEIGHT: Final = 350.0

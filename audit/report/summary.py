@@ -4,7 +4,7 @@ import math
 from typing import Any, Final
 
 from skelanon.audit.errors import AuditError
-from skelanon.audit.results import Audit, Finding, Linkage, TaskRecord
+from skelanon.audit.results import RAW, Audit, Finding, Linkage, TaskRecord
 from skelanon.audit.statistics import Interval
 
 FORMAT: Final = 1
@@ -62,7 +62,7 @@ def _linkage(one: Linkage) -> dict[str, Any]:
 
 
 def _utility(audit: Audit, record: TaskRecord, finding: Finding) -> dict[str, Any]:
-    raw = [one.score for one in audit.findings if (one.release, one.task) == ("raw", record.name)]
+    raw = [one.score for one in audit.findings if (one.release, one.task) == (RAW, record.name)]
     return {**_scores(record, finding), "raw_score": _round(raw[0]) if raw else None, "tried": record.tried}
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from skelanon.audit.results import Attack, Audit, Finding, TaskRecord, Threat
+from skelanon.audit.results import RAW, Attack, Audit, Finding, TaskRecord, Threat
 
-from .words import RAW, last_raw
+from .words import last_raw
 
 _MOST_CLASSES: Final = 20
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from skelanon.audit.results import Audit, Finding, Linkage, TaskRecord
+from skelanon.audit.results import RAW, Audit, Finding, Linkage, TaskRecord
 
-from .words import RAW, count, family_words, last_raw, listed, measure, of_persons, percent, share_span, span
+from .words import count, family_words, last_raw, listed, measure, of_persons, percent, share_span, span
 
 _FEW_SEEDS: Final = 3
 _FEW_PERSONS: Final = 20

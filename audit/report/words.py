@@ -4,11 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from skelanon.audit.results import Audit, TaskRecord
+from skelanon.audit.results import RAW, Audit, TaskRecord
 from skelanon.audit.statistics import Interval
-
-RAW: Final = "raw"
-"""The release that is none: how strong attackers are on what was recorded."""
 
 FAMILIES: Final[Mapping[str, str]] = {
     "proportions": "body proportions alone, gradient boosting",

@@ -64,8 +64,8 @@ class Upstream:
     def ask_for_schema(self, stream: str) -> None:
         """Have the node send a schema soon, as to any new subscriber; the subscriptions stay as they are."""
         name = topic(stream, "schema")
-        self.socket.subscribe(name)
-        self.socket.unsubscribe(name)
+        self._inlet.socket.subscribe(name)
+        self._inlet.socket.unsubscribe(name)
 
     def tend(self, now_s: float) -> None:
         """Connect anew after silence, which is logged once."""

@@ -190,7 +190,7 @@ def smoothed(drawn: Tensor, settings: TokensSettings) -> Tensor:
     flat = drawn.transpose(1, 2).flatten(0, 1)[:, None]
     padded = torch.cat([flat[..., :1].expand(-1, -1, _LONGEST - 1), flat], 2)
     smooth = conv1d(padded, (weights / weights.sum()).flip(0)[None, None])
-    bones = smooth.reshape(*drawn.transpose(1, 2).shape).transpose(1, 2).reshape(*drawn.shape[:2], -1, 3)
+    bones = smooth.reshape(len(drawn), DIRECTIONS, -1).transpose(1, 2).reshape(*drawn.shape[:2], -1, 3)
     directions: Tensor = bones / (bones.square().sum(3, keepdim=True) + _LEAST).sqrt()
     return directions.flatten(2)
 
