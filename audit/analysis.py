@@ -14,7 +14,7 @@ from .plan import Plan
 from .results import RAW, TEMPLATE, Attack, Channel, Finding, Inversion, Linkage, TaskRecord, Threat, Weak
 from .statistics import Interval, bootstrap_maximum, bootstrap_r_squared, r_squared, wilson
 
-KINDS: Final = {"proportions": "proportions", "frame": "frame", "window": "window"}
+KINDS: Final = {name: name for name in ("proportions", "statistics", "frame", "window")}
 """What families see; all others see clips."""
 
 Doubles = NDArray[np.float64]

@@ -10,6 +10,7 @@ from skelanon.train.data.store import SkeletonDataset
 
 from .analysis import Analysis
 from .estimate import estimate_s
+from .floor import floors
 from .jobs import Cache, Work, run_jobs
 from .plan import plan
 from .publishing import bits_of, drawn_at_random, release, release_key
@@ -83,6 +84,7 @@ class Auditor:
                 for name, published in self._published.items()
             ),
             channels=tuple(analysis.channels()),
+            floors=tuple(floors(self._plan)),
             linkage=tuple(analysis.linkages()),
             inversions=tuple(analysis.inversions()),
             bits_per_frame={name: bits for name in self._plan.keys if (bits := bits_of(name)) is not None},

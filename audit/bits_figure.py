@@ -1,6 +1,5 @@
 """What a frame may carry, against what attackers and recognizers tell: a panel for each task of an audit."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,7 @@ from skelanon.train.figures.page import BLUE, QUIET, TEXT, VERMILION, label_ends
 
 from .errors import AuditError
 from .report.words import short_names
-from .results import Audit, Finding, TaskRecord
+from .results import Audit, Floor, TaskRecord
 from .statistics import Interval
 
 _CAUTION: Final = (
@@ -41,6 +40,8 @@ class BitsFigure(msgspec.Struct, frozen=True, kw_only=True):
     """Fingerprint of the data set."""
     prior: dict[str, float]
     """What guessing gets, by task."""
+    floors: tuple[Floor, ...]
+    """What is told without any skeleton."""
     points: tuple[BitsPoint, ...]
 
 
@@ -64,13 +65,16 @@ def draw_bits(audit: Audit, source: Path, out: Path) -> BitsFigure:
         for one in audit.findings
     )
     numbers = BitsFigure(
-        data=audit.fingerprint, prior={record.name: record.prior for record in audit.tasks}, points=points
+        data=audit.fingerprint,
+        prior={record.name: record.prior for record in audit.tasks},
+        floors=audit.floors,
+        points=points,
     )
     width = 0.6 + len(audit.tasks) * (_WIDE + _APART)
     figure = page(width, 4.6, "What a frame may carry, and what is told", _subtitle(audit), _CAUTION)
     for number, record in enumerate(audit.tasks):
         axes = panel(figure, 0.6 + number * (_WIDE + _APART), 1.0, _WIDE, _HIGH)
-        _draw(axes, record, [one for one in audit.findings if one.task == record.name], audit.bits_per_frame)
+        _draw(axes, record, audit)
     save(figure, out, numbers, [source])
     return numbers
 
@@ -79,7 +83,9 @@ def _subtitle(audit: Audit) -> str:
     return f"{audit.data}, {audit.sequences} sequences, seeds {', '.join(map(str, audit.seeds))}"
 
 
-def _draw(axes: Axes, record: TaskRecord, findings: Sequence[Finding], bits: dict[str, float]) -> None:
+def _draw(axes: Axes, record: TaskRecord, audit: Audit) -> None:
+    bits = audit.bits_per_frame
+    findings = [one for one in audit.findings if one.task == record.name]
     colour = VERMILION if record.use == "private" else BLUE
     bounded = sorted((one for one in findings if one.release in bits), key=lambda one: bits[one.release])
     across, up = [bits[one.release] for one in bounded], [one.score for one in bounded]
@@ -98,7 +104,11 @@ def _draw(axes: Axes, record: TaskRecord, findings: Sequence[Finding], bits: dic
     names = short_names(one.release for one in others)
     for one in others:
         axes.axhline(one.score, color=QUIET, linewidth=0.8)
-    if record.classes:
-        axes.axhline(record.prior, color=QUIET, linewidth=0.8, linestyle=":")
-    guessing = [(record.prior, "guessing", QUIET)] if record.classes else []
-    label_ends(axes, [*((one.score, names[one.release], TEXT) for one in others), *guessing])
+    quiet = [(record.prior, "guessing")] if record.classes else []
+    quiet += [(one.score, f"{one.label}, frames") for one in audit.floors if one.task == record.name]
+    for at, _ in quiet:
+        axes.axhline(at, color=QUIET, linewidth=0.8, linestyle=":")
+    label_ends(
+        axes,
+        [*((one.score, names[one.release], TEXT) for one in others), *((at, words, QUIET) for at, words in quiet)],
+    )

@@ -51,7 +51,7 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     """Who learned from: the release itself, with true labels (adaptive); raw skeletons (ignorant); Template."""
     family: str
     kind: str
-    """What it sees: proportions, frame, window, clip."""
+    """What it sees: proportions, statistics, frame, window, clip."""
     scores: tuple[float, ...]
     """Accuracy over sequences, or R2, for each seed."""
     interval: Interval
@@ -132,6 +132,18 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """The interval lies above what guessing gets."""
 
 
+class Floor(msgspec.Struct, frozen=True, kw_only=True):
+    """What is told of a private label without any skeleton, by the true `label` and the number of frames."""
+
+    task: str
+    label: str
+    """The useful label, `action` mostly."""
+    score: float
+    """Accuracy of the stronger of two attackers."""
+    interval: Interval
+    """Persons drawn anew."""
+
+
 class Linkage(msgspec.Struct, frozen=True, kw_only=True):
     """Whether two sequences of a person never seen before are known to be of one person."""
 
@@ -196,6 +208,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """Why this audit says nothing of privacy; empty where it does."""
     shapes: tuple[Shape, ...]
     channels: tuple[Channel, ...] = ()
+    floors: tuple[Floor, ...] = ()
     linkage: tuple[Linkage, ...] = ()
     inversions: tuple[Inversion, ...] = ()
     bits_per_frame: dict[str, float] = {}

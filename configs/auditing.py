@@ -7,7 +7,9 @@ from pydantic import Field, model_validator
 from .schema import Settings
 from .training import Place, SplitSettings
 
-Family = Literal["proportions", "frame", "window", "tcn", "st_gcn", "ctr_gcn", "sgn", "shift_gcn", "agcn", "ms_g3d"]
+Family = Literal[
+    "proportions", "statistics", "frame", "window", "tcn", "st_gcn", "ctr_gcn", "sgn", "shift_gcn", "agcn", "ms_g3d"
+]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 

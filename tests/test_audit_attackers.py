@@ -1,6 +1,7 @@
 """Attackers find what is there, do not find what is not, and know when they have not learned all they could."""
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
 
 FRAMES = 16
 SETTINGS = AttackerSettings(families=["tcn"], seeds=[0], patience=5, max_epochs=60)
+SEE_TIME: Final[tuple[Family, ...]] = ("statistics", "tcn")
 Show = Callable[[np.random.Generator, int], Floats]
 
 
@@ -66,7 +68,7 @@ def accuracy(attacker: Attacker, show: Show) -> float:
     return float((scores.argmax(1) == targets).mean())
 
 
-@pytest.mark.parametrize("family", ["proportions", "frame", "window", "tcn"])
+@pytest.mark.parametrize("family", ["proportions", "statistics", "frame", "window", "tcn"])
 def test_sizes_are_told_by_all(family: Family) -> None:
     attacker, converged = taught(family, by_size)
     assert converged
@@ -74,11 +76,12 @@ def test_sizes_are_told_by_all(family: Family) -> None:
 
 
 def test_a_rhythm_is_told_by_whoever_sees_time() -> None:
-    assert accuracy(taught("tcn", by_rhythm)[0], by_rhythm) > 0.9
+    for family in SEE_TIME:
+        assert accuracy(taught(family, by_rhythm)[0], by_rhythm) > 0.9, family
     assert accuracy(taught("frame", by_rhythm)[0], by_rhythm) < 0.75
 
 
-@pytest.mark.parametrize("family", ["proportions", "tcn"])
+@pytest.mark.parametrize("family", ["proportions", "statistics", "tcn"])
 def test_nothing_is_told_where_nothing_is(family: Family) -> None:
     assert 0.3 < accuracy(taught(family, by_nothing)[0], by_nothing) < 0.7
 
@@ -102,7 +105,7 @@ def test_who_is_stopped_early_has_not_converged() -> None:
     assert not taught("tcn", by_size, SETTINGS.model_copy(update={"max_epochs": 1}))[1]
 
 
-@pytest.mark.parametrize("family", ["proportions", "tcn"])
+@pytest.mark.parametrize("family", ["proportions", "statistics", "tcn"])
 def test_numbers_are_estimated(family: Family) -> None:
     heights = np.random.default_rng(0).uniform(1.5, 2.0, 96)
     view = seen(lambda rng, i: by_size(rng, 0) * np.float32(heights[i] / 1.7), np.arange(96), 0)

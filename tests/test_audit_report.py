@@ -71,7 +71,10 @@ def test_verdict_says_who_by_what_and_how_sure() -> None:
         "the right person for 61 % (95 % interval 56 to 66 %). Guessing gets 13 %."
     ) in text
     assert "tells the right gender for 71 %" in text
-    assert "It sees whole sequences, ST-GCN. On raw skeletons: 99.5 %. Worst protected: person 8, recognised" in text
+    assert (
+        "It sees whole sequences, ST-GCN. On raw skeletons: 99.5 %. Without any skeleton, by the true action and the "
+        "number of frames: 27 %. Worst protected: person 8, recognised"
+    ) in text
     assert "Recognizers that learned from these skeletons tell the right action for 91 %" in text
 
 

@@ -21,7 +21,7 @@ def test_the_full_profile_tries_harder() -> None:
     quick, full = (load_audit_settings("x", "utd-mhad", profile) for profile in ("quick", "full"))
     assert len(full.attackers.seeds) >= 3
     assert set(quick.attackers.families) < set(full.attackers.families)
-    assert len(set(full.attackers.families) - {"proportions", "frame", "window"}) >= 4
+    assert len(set(full.attackers.families) - {"proportions", "statistics", "frame", "window"}) >= 4
     assert full.attackers.patience > quick.attackers.patience
 
 

@@ -12,6 +12,7 @@ from .channel import ChannelAttacker
 from .learning import FrameAttacker, NetworkAttacker, WindowAttacker
 from .networks import FrameNetwork, OnGraph, TemporalCnn, clips, features
 from .proportions import ProportionsAttacker
+from .statistics import StatisticsAttacker
 
 __all__ = ["Attacker", "Course", "Lesson", "Scores", "create_attacker"]
 
@@ -22,6 +23,8 @@ def create_attacker(family: str, frames: int, settings: AttackerSettings, seed: 
         return ChannelAttacker(family, seed)
     if family == "proportions":
         return ProportionsAttacker(seed)
+    if family == "statistics":
+        return StatisticsAttacker(seed)
     if family == "frame":
         return FrameAttacker(features, FrameNetwork, 1, settings, seed)
     if family == "window":

@@ -43,7 +43,7 @@ class Attacker(ABC):
     """An attacker of one family, made with a seed."""
 
     kind: ClassVar[str]
-    """What it sees: `proportions`, `frame`, `window`, `clip`."""
+    """What it sees: `proportions`, `statistics`, `frame`, `window`, `clip`."""
     at_once: ClassVar[bool] = False
     """It learns without epochs."""
 

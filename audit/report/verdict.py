@@ -131,6 +131,11 @@ def _more(audit: Audit, record: TaskRecord, finding: Finding) -> str:
     raw = [one.score for one in audit.findings if (one.release, one.task) == (RAW, record.name)]
     if raw and finding.release != RAW:
         parts.append(f"On raw skeletons: {measure(record, raw[0])}.")
+    parts += [
+        f"Without any skeleton, by the true {one.label} and the number of frames: {measure(record, one.score)}."
+        for one in audit.floors
+        if one.task == record.name
+    ]
     if finding.of_persons and finding.told and of_persons(audit, record):
         person, share = max(finding.of_persons.items(), key=lambda item: item[1])
         parts.append(f"Worst protected: person {person}, recognised for {percent(share)}.")

@@ -9,6 +9,7 @@ from skelanon.audit.statistics import Interval
 
 FAMILIES: Final[Mapping[str, str]] = {
     "proportions": "body proportions alone, gradient boosting",
+    "statistics": "how posture and motion are spread over a sequence, a forest",
     "frame": "single frames, which vote",
     "window": "short windows, which vote",
     "tcn": "whole sequences, temporal CNN",

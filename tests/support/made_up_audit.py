@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skelanon.audit.results import Attack, Audit, Channel, Finding, Inversion, Linkage, Shape, TaskRecord, Weak
+from skelanon.audit.results import Attack, Audit, Channel, Finding, Floor, Inversion, Linkage, Shape, TaskRecord, Weak
 from skelanon.audit.statistics import Interval, wilson
 
 FAMILIES = ("proportions", "frame", "st_gcn", "tcn")
@@ -83,6 +83,7 @@ def an_audit(**changes: Any) -> Audit:
             Channel(release="template", task=TRIALS, name="duration", score=0.31, interval=around(0.31), told=True),
             Channel(release="template", task=TRIALS, name="ids", score=0.12, interval=around(0.12), told=False),
         ),
+        "floors": (Floor(task=TRIALS, label="action", score=0.27, interval=around(0.27)),),
         "linkage": tuple(
             Linkage(release=release, gallery="released", learned=6, persons=2,
                     auc=0.83, auc_interval=around(0.83), eer=0.2, tpr_at_1_fpr=0.2, converged=True)
