@@ -107,6 +107,8 @@ def test_the_unit_and_the_program_agree() -> None:
     assert int(unit["WatchdogSec"][0]) >= 2
     assert unit["LimitCORE"] == ["0"]
     assert "@resources" not in " ".join(unit["SystemCallFilter"])  # forbidding core dumps is one of them
+    assert "AF_NETLINK" in unit["RestrictAddressFamilies"][0].split()  # or ZeroMQ aborts as it binds a tcp:// address
+    assert unit["ConfigurationDirectoryMode"] == ["0750"]  # as docs/operations.md makes it, or each start warns
 
 
 def test_drop_ins_only_touch_the_service_and_are_documented() -> None:
