@@ -26,6 +26,7 @@ UNIT = DEPLOY / "systemd" / "skelanon@.service"
 DROP_INS = sorted((DEPLOY / "systemd").glob("*.conf"))
 DOCKERFILES = sorted((DEPLOY / "docker").glob("Dockerfile.*"))
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
+ALERTS = re.findall(r"```promql\n(.*?)```", OPERATIONS, re.DOTALL)
 
 
 def understood(arguments: list[str]) -> None:
@@ -107,6 +108,8 @@ def test_the_unit_and_the_program_agree() -> None:
     assert int(unit["WatchdogSec"][0]) >= 2
     assert unit["LimitCORE"] == ["0"]
     assert "@resources" not in " ".join(unit["SystemCallFilter"])  # forbidding core dumps is one of them
+    assert "AF_NETLINK" in unit["RestrictAddressFamilies"][0].split()  # or ZeroMQ aborts as it binds a tcp:// address
+    assert unit["ConfigurationDirectoryMode"] == ["0750"]  # as docs/operations.md makes it, or each start warns
 
 
 def test_drop_ins_only_touch_the_service_and_are_documented() -> None:
@@ -199,14 +202,33 @@ def test_the_dashboard_hangs_together() -> None:
         assert max(x for x, _ in own) < 24
         assert not own & cells, f"{panel['title']} covers another panel"
         cells |= own
-    variables = {variable["name"] for variable in board["templating"]["list"]} | {"__rate_interval"}
+    variables = {variable["name"] for variable in board["templating"]["list"]} | {"__rate_interval", "__range"}
     for text in expressions():
         assert set(re.findall(r"\$(\w+)", text)) <= variables
         assert text.count("(") == text.count(")")
         assert text.count("{") == text.count("}")
 
 
+def test_what_the_dashboard_counts_is_of_now() -> None:
+    for panel in json.loads((DEPLOY / "grafana" / "skelanon.json").read_text("utf-8"))["panels"]:
+        if panel["type"] == "stat":  # or a node that is gone keeps its last value, green
+            assert [target["instant"] for target in panel["targets"]] == [True]
+
+
+def test_prometheus_takes_what_the_dashboard_and_the_documentation_ask(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool") or pytest.skip("promtool is not installed")
+    (alerts,) = ALERTS
+    asked = [re.sub(r"\$__\w+", "1m", text) for text in [*expressions(), *alerts.splitlines()]]
+    rules = [{"record": f"asked:{index}", "expr": text} for index, text in enumerate(asked)]
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": rules}]}), "utf-8")
+    done = subprocess.run(
+        [promtool, "check", "rules", str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_alerts_of_the_documentation_are_about_metrics_that_exist() -> None:
-    (alerts,) = re.findall(r"```promql\n(.*?)```", OPERATIONS, re.DOTALL)
+    (alerts,) = ALERTS
     table = set(re.findall(r"^\| `(skelanon_[a-z_]+)`", OPERATIONS, re.MULTILINE))
     assert set(re.findall(r"skelanon_[a-z_]+", alerts)) <= table
