@@ -298,7 +298,7 @@ class TokensSettings(Settings):
     """K: a window carries log2 K bits at most."""
     stride: int = Field(default=2, ge=1, le=8)
     """Every so many frames one is looked at."""
-    window: int = Field(default=4, ge=1, le=32)
+    window: int = Field(default=8, ge=1, le=32)
     """Frames that are looked at for each code. What is drawn is a window late."""
     hidden: int = Field(default=96, ge=4, le=1024)
     """What encoder and decoder remember, each."""
@@ -309,12 +309,13 @@ class TokensSettings(Settings):
 
 
 class TokensObjective(Settings):
-    """CE(action of codes) + alpha * privacy + reconstruction * MSE(directions) - usage * H(codes), and further CE."""
+    """CE(action of codes) + alpha * privacy + reconstruction * MSE(joints) - usage * H(codes), and further CE."""
 
     alpha: Weight
     """Of privacy: the divergence of attackers' predictions from the prior, half the worst attacker's, half the mean."""
-    reconstruction: Weight = 12.0
-    """Of the mean squared difference between directions that are drawn and those that were seen a window before."""
+    reconstruction: Weight = 50.0
+    """Of the mean squared difference, square metres, between joints drawn and those of an average body that stands on
+    the same floor and moves as was seen a window before."""
     usage: Weight = 0.1
     """Of the entropy of how often codes are used."""
     drawing: Weight = 0.25

@@ -14,7 +14,7 @@ from skelanon.configs.training import TokensSettings
 from skelanon.export.bundle import read_bundle
 from skelanon.export.ort_cpu import OnnxRuntimeCpu
 from skelanon.export.samples import Samples
-from skelanon.sensors.body import ancestor_matrix, bone_lengths, difference_matrix
+from skelanon.sensors.body import ancestor_matrix, bone_lengths, difference_matrix, rest_directions
 from skelanon.sensors.joints import BONES, INDEX
 from skelanon.sensors.population import Activity, motion, population
 from skelanon.train.anonymizers.facing import Facing
@@ -28,7 +28,7 @@ FRAMES = 40
 def tokens(**changes: float) -> MotionTokens:
     """New weights, larger than usual, so that codes differ."""
     torch.manual_seed(5)
-    network = TokenNetwork(TokensSettings.model_validate({"codes": 16, "hidden": 24, **changes})).eval()
+    network = TokenNetwork(TokensSettings.model_validate({"codes": 16, "hidden": 24, "window": 4, **changes})).eval()
     with torch.no_grad():
         for weight in network.parameters():
             weight.mul_(3)
@@ -105,6 +105,13 @@ def test_what_is_drawn_follows_only_from_windows_that_are_over() -> None:
     before, after = published(model, joints), published(model, changed)
     assert torch.equal(before[:, :22], after[:, :22])  # the third window ends with the 23rd frame
     assert not torch.equal(before[:, 22:], after[:, 22:])
+
+
+def test_before_the_first_code_everybody_stands_at_rest() -> None:
+    out = published(tokens(), walkers())  # the first code is due with the seventh frame
+    at_rest = torch.from_numpy(rest_directions()[list(BONES)]).float().expand(4 * 6, -1, -1)
+    torch.testing.assert_close(bones(out[:, :6].flatten(0, 2).flatten(1))[1], at_rest, atol=1e-5, rtol=0)
+    assert (out[:, 6] - out[:, 5]).abs().max() > 0.01
 
 
 def test_a_frame_in_which_the_body_is_withheld_is_not_seen() -> None:

@@ -14,6 +14,9 @@ from pydantic import ValidationError
 
 from skelanon.configs.training import TokensRun, TrainingRun
 from skelanon.export.bundle import read_bundle
+from skelanon.sensors.body import rest_directions
+from skelanon.sensors.joints import BONES, INDEX
+from skelanon.train.anonymizers.kinematics import constant
 from skelanon.train.anonymizers.tokens import MotionTokens
 from skelanon.train.build import build_trained
 from skelanon.train.checkpoint import RunFolder
@@ -81,6 +84,26 @@ def test_alpha_takes_out_of_the_codes_what_attackers_go_by(make_run: MakeRun) ->
         told[alpha] = [float(task.step(batch, 999)["private_loss"]) for _ in range(30)]
     assert np.mean(told[0.0][-5:]) > 0.5
     assert np.mean(told[5.0][-5:]) < 0.3 * np.mean(told[0.0][-5:])
+
+
+def test_sitting_down_counts_for_more_than_a_thumb_and_a_thumb_for_something(make_run: MakeRun) -> None:
+    task, _ = task_of(settings(make_run))
+    late = settings(make_run).tokens.window - 1
+    standing = constant(rest_directions()[list(BONES)])  # (24, 3)
+    frames, toward_the_sensor = torch.full((1,), 12), torch.tensor([0.0, 0.0, -1.0])
+
+    def costs(*joints: str) -> float:
+        drawn = standing.clone()
+        drawn[[BONES.index(INDEX[joint]) for joint in joints]] = toward_the_sensor
+        seen = standing.flatten().expand(1, 12, -1)
+        return float(task._reconstruction(seen, drawn.flatten().expand(1, 12, -1), frames))
+
+    assert costs() == 0
+    assert costs("KneeLeft", "KneeRight") > 10 * costs("ThumbLeft", "ThumbRight")
+    assert costs("ThumbLeft", "ThumbRight") > 1e-3
+    moving = torch.randn(1, 12, 72)
+    followed = torch.cat([moving[:, :1].expand(-1, late, -1), moving], 1)[:, :12]
+    assert task._reconstruction(moving, followed, frames) == 0
 
 
 def test_who_knows_recorded_motion_alone_does_not_learn_from_drawings_but_teaches_them() -> None:

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from skelanon.configs.training import TokensRun
 
 from .anonymizers.facing import DIRECTIONS, Facing
-from .anonymizers.tokens import Coded, TokenNetwork, smoothed
+from .anonymizers.tokens import Coded, Standing, TokenNetwork, smoothed
 from .clip_of_codes import CodeClassifier
 from .data.clips import Batch
 from .data.splits import Split, classes_of
@@ -26,6 +26,8 @@ _GROWS = 20
 """Epochs in which alpha grows from nothing."""
 _STEEPEST = 1.0
 """Gradients are clipped to this norm: memory over a hundred frames has steep ones."""
+
+_BONE_M = 0.2
 
 
 class Told(NamedTuple):
@@ -89,12 +91,13 @@ class TokensTask(Task):
         private = targets(dataset, parts.train, run.data, {"private": self.classes["private"]})
         self._prior = prior_of(torch.from_numpy(private[:, 0]), persons)
         self._steps = max(1, len(parts.train) // run.trainer.batch_size)
-        self._facing = Facing()
+        self._facing, self._standing = Facing(), Standing()
 
     def setup(self, fabric: Fabric) -> None:
         super().setup(fabric)
         self._prior = self._prior.to(fabric.device)
         self._facing.to(fabric.device)
+        self._standing.to(fabric.device)
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
         directions, frames = self._augmented(*self._seen(batch))
@@ -205,11 +208,16 @@ class TokensTask(Task):
         return objective.alpha * min(1.0, max(0.0, late / _GROWS))
 
     def _reconstruction(self, directions: Tensor, drawn: Tensor, frames: Tensor) -> Tensor:
-        """Mean squared difference between what is drawn and what was seen a window before; first, the first frame."""
+        """Mean squared difference, in square metres, between joints that are drawn and those of an average body that
+        moves as was seen a window before; at first, as in the first frame. Directions count besides, each as the end of
+        a bone of `_BONE_M`: else those of hands would count for nothing.
+        """
         late = self._run.tokens.window - 1
         wanted = torch.cat([directions[:, :1].expand(-1, late, -1), directions], 1)[:, : drawn.shape[1]]
         seen = _there(frames, drawn.shape[1])
-        return ((drawn - wanted).square().mean(2) * seen).sum() / seen.sum()
+        joints = (self._standing(drawn) - self._standing(wanted)).square().mean(2)
+        apart = joints + _BONE_M**2 * (drawn - wanted).square().mean(2)
+        return (apart * seen).sum() / seen.sum()
 
 
 def _there(counts: Tensor, longest: int) -> Tensor:

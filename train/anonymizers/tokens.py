@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, linear, one_hot
 
 from skelanon.configs.training import TokensSettings
-from skelanon.sensors.body import bone_lengths
-from skelanon.sensors.joints import INDEX, JOINTS
+from skelanon.sensors.body import bone_lengths, rest_directions
+from skelanon.sensors.joints import BONES, INDEX, JOINTS
 
 from .facing import DIRECTIONS, Facing
-from .kinematics import bones_to_joints, sum_of_coordinates
+from .kinematics import bones_to_joints, constant, sum_of_coordinates
 from .module import StreamModule
 
 FLOOR_M = 1.0
@@ -42,8 +42,40 @@ class Coded(NamedTuple):
     """(N, W, K)."""
 
 
+class Standing(nn.Module):
+    """Rows of bone directions (..., 72), of any length, to rows of joints (..., 75) of an average body, metres.
+
+    Its lower foot is on a floor 1 m below the sensor, its SpineBase 3 m before the sensor.
+    """
+
+    to_squared_lengths: Tensor
+    to_joints: Tensor
+    feet: Tensor
+    up: Tensor
+    floor: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("to_squared_lengths", sum_of_coordinates())
+        self.register_buffer("to_joints", bones_to_joints(bone_lengths()))
+        self.register_buffer("feet", torch.tensor([3 * INDEX["FootLeft"] + 1, 3 * INDEX["FootRight"] + 1]))  # their y
+        self.register_buffer("up", torch.tensor([0.0, 1.0, 0.0]).repeat(JOINTS))
+        self.register_buffer("floor", torch.tensor([0.0, -FLOOR_M, AHEAD_M]).repeat(JOINTS))
+
+    def forward(self, directions: Tensor) -> Tensor:
+        lengths = ((directions * directions) @ self.to_squared_lengths).sqrt()
+        body = (directions / lengths.clamp_min(_LEAST)) @ self.to_joints  # SpineBase at the origin
+        standing: Tensor = body + self.floor - body.index_select(-1, self.feet).amin(-1, keepdim=True) * self.up
+        return standing
+
+
 class TokenNetwork(nn.Module):
-    """Encoder and decoder. Frames are those that are looked at: every `stride`-th."""
+    """Encoder and decoder. Frames are those that are looked at: every `stride`-th.
+
+    Codes say how a body differs from one that stands at rest, as everybody does before the first code.
+    """
+
+    at_rest: Tensor
 
     def __init__(self, settings: TokensSettings) -> None:
         super().__init__()
@@ -54,7 +86,8 @@ class TokenNetwork(nn.Module):
         self.name = nn.Linear(hidden, codes)
         self.embed = nn.Linear(codes, hidden)
         self.follow = nn.GRU(hidden, hidden, batch_first=True)
-        self.draw = nn.Linear(hidden, window * DIRECTIONS)
+        self.differ = nn.Linear(hidden, window * DIRECTIONS, bias=False)
+        self.register_buffer("at_rest", constant(rest_directions()[list(BONES)].ravel()).repeat(window))
         self.dropout = nn.Dropout(settings.dropout)
 
     def encode(self, directions: Tensor) -> Coded:
@@ -69,6 +102,11 @@ class TokenNetwork(nn.Module):
         """What the encoder takes of a frame and the one before."""
         seen: Tensor = self.see(torch.cat([directions, _SPEED * (directions - before)], -1))
         return seen.relu()
+
+    def draw(self, followed: Tensor) -> Tensor:
+        """(..., hidden) what is remembered of codes to (..., window * 72), all that a window may draw of it."""
+        drawn: Tensor = self.at_rest + self.differ(followed)
+        return drawn
 
     def decode(self, codes: Tensor, frames: int) -> Tensor:
         """(N, W, K) one-hot codes to (N, frames, 72): at each frame what is drawn then, with what was named by then.
@@ -113,16 +151,11 @@ class MotionTokens(StreamModule):
     shown: Tensor
     following: Tensor
     places: Tensor
-    to_squared_lengths: Tensor
-    to_joints: Tensor
-    feet: Tensor
-    up: Tensor
-    floor: Tensor
 
     def __init__(self, network: TokenNetwork) -> None:
         super().__init__()
         self.network = network
-        self.facing = Facing()
+        self.facing, self.standing = Facing(), Standing()
         settings = network.settings
         hidden, window, stride = settings.hidden, settings.window, settings.stride
         self._parts = [hidden, DIRECTIONS, hidden, DIRECTIONS, DIRECTIONS, 1, 1]
@@ -133,11 +166,6 @@ class MotionTokens(StreamModule):
         self.register_buffer("due", (places == stride * (window - 1)).float()[:, None])
         self.register_buffer("shown", one_hot((places // stride + 1) % window, window).float())  # (L, window)
         self.register_buffer("following", ((places + 1) % len(places)).float()[:, None])
-        self.register_buffer("to_squared_lengths", sum_of_coordinates())
-        self.register_buffer("to_joints", bones_to_joints(bone_lengths()))
-        self.register_buffer("feet", torch.tensor([3 * INDEX["FootLeft"] + 1, 3 * INDEX["FootRight"] + 1]))  # their y
-        self.register_buffer("up", torch.tensor([[0.0, 1.0, 0.0]]).repeat(1, JOINTS))
-        self.register_buffer("floor", torch.tensor([[0.0, -FLOOR_M, AHEAD_M]]).repeat(1, JOINTS))
 
     @property
     def bits_per_frame(self) -> float:
@@ -166,10 +194,7 @@ class MotionTokens(StreamModule):
 
     def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
         drawn = torch.split(state, self._parts, 1)[4]
-        directions = drawn / ((drawn * drawn) @ self.to_squared_lengths).sqrt().clamp_min(_LEAST)
-        body = directions @ self.to_joints  # SpineBase at the origin
-        standing: Tensor = body + self.floor - body.index_select(1, self.feet).amin(1, keepdim=True) * self.up
-        return standing.reshape(-1, 1, JOINTS, 3)
+        return self.standing(drawn).reshape(-1, 1, JOINTS, 3)  # type: ignore[no-any-return]
 
     def sequence(self, joints: Tensor, present: Tensor) -> Tensor:
         """Frame by frame: frames without a body are not seen, as in the stream."""
