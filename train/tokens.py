@@ -215,7 +215,7 @@ class TokensTask(Task):
         late = self._run.tokens.window - 1
         wanted = torch.cat([directions[:, :1].expand(-1, late, -1), directions], 1)[:, : drawn.shape[1]]
         seen = _there(frames, drawn.shape[1])
-        joints = (self._standing(drawn) - self._standing(wanted)).square().mean(2)
+        joints: Tensor = (self._standing(drawn) - self._standing(wanted)).square().mean(2)
         apart = joints + _BONE_M**2 * (drawn - wanted).square().mean(2)
         return (apart * seen).sum() / seen.sum()
 

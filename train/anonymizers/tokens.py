@@ -113,12 +113,10 @@ class TokenNetwork(nn.Module):
 
         A window is drawn while the next is looked at, which begins with the frame at which its code is named.
         """
-        window = self.settings.window
         followed = self.follow(self.embed(codes).relu())[0]
         drawn = self.draw(torch.cat([torch.zeros_like(followed[:, :1]), followed], 1))  # (N, W + 1, window * 72)
-        drawn = drawn.unflatten(2, (window, DIRECTIONS)).flatten(1, 2)  # frame f shows window (f + 1) // window
-        shown: Tensor = drawn[:, 1 : frames + 1]
-        return shown
+        drawn = drawn.reshape(len(drawn), -1, DIRECTIONS)  # frame f shows window (f + 1) // window
+        return drawn[:, 1 : frames + 1]
 
     def forward(self, directions: Tensor, noise: float) -> tuple[Coded, Tensor, Tensor]:
         """(N, F, 72) to what the encoder makes of it, (N, W, K) codes and (N, F, 72) what is drawn of them.
