@@ -22,13 +22,16 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="The folder of the recordings; npz: the file.")],
     out: Annotated[Path, typer.Argument(help="The folder to write; left unfinished, it is gone on with.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one for each core")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Of your own recordings in this format.", show_default="that of the kind")
+    ] = None,
 ) -> None:
     """Import recordings. Stopped at any point, the same command goes on where it was. Needs the `train` extra."""
     with needing_train():
         from skelanon.train.data.importing import import_dataset
     try:
         with progress_bar("recordings") as progress:
-            import_dataset(kind, folder, out, workers=workers, progress=progress)
+            import_dataset(kind, folder, out, workers=workers, licence=licence, progress=progress)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it was", err=True)
         raise typer.Exit(Exit.INTERRUPTED) from None

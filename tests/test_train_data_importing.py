@@ -14,9 +14,11 @@ import numpy as np
 import psutil
 import pytest
 from numpy.testing import assert_array_equal
+from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="needs skelanon[train]")
 
+from skelanon.cli.main import app
 from skelanon.sensors.frame import BodyFrame
 from skelanon.sensors.ntu import read_skeleton
 from skelanon.sensors.skeleton_writer import write_skeleton
@@ -70,6 +72,17 @@ def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "out"
     import_dataset("ntu", folder, out, workers=1)
     return out
+
+
+def test_own_recordings_have_a_licence_of_their_own(folder: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "own"
+    command = ["dataset", "import", "ntu", str(folder), str(out), "--workers", "1", "--licence", "ours, CC0"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    own, named = SkeletonDataset(out).info, SkeletonDataset(whole).info
+    assert own.licence == "ours, CC0"
+    assert "NTU RGB+D" in named.licence
+    assert own.fingerprint == named.fingerprint
 
 
 def content(out: Path) -> dict[str, str]:

@@ -77,11 +77,13 @@ def import_dataset(
     out: str | os.PathLike[str],
     *,
     workers: int | None = None,
+    licence: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> DatasetInfo:
     """Import recordings of a kind (`ntu`, `etri`, `utd-mhad`, `npz`) from a folder into a data set in the folder `out`.
 
-    workers: processes, one for each core where None; they are spawned, so a script needs its `__main__` guard.
+    workers: processes, one for each core where None; they are spawned, so a script needs its `__main__` guard. licence: of
+    recordings of one's own in the format of the kind, which else has the licence of those it is named after.
     A malformed item is left out and counted. Stopped at any point, the same call goes on where it was.
     Raises DataError: `out` exists, or holds an unfinished import of other input; no such recordings, or labels
     missing; nothing to keep; `out` cannot be written (a full disk), after which the same call goes on as well.
@@ -98,7 +100,7 @@ def import_dataset(
     try:
         _claim(out, task, key)
         _read_all(task, max(workers or os.cpu_count() or 1, 1), progress)
-        return _join(task, out)
+        return _join(task, out, licence or importer.licence)
     except OSError as error:
         raise DataError(
             f"{out} cannot be written: {error.strerror}; make room, and run the same import again: "
@@ -226,7 +228,7 @@ def _columns(importer: Importer, sequences: Sequence[ImportedSequence]) -> Colum
     return columns
 
 
-def _join(task: _Task, out: Path) -> DatasetInfo:
+def _join(task: _Task, out: Path, licence: str) -> DatasetInfo:
     """Join the shards into the files of a data set, one shard in memory at a time. Raises DataError, OSError."""
     columns, left = _index(task)
     skipped: Counter[str] = Counter()
@@ -249,7 +251,7 @@ def _join(task: _Task, out: Path) -> DatasetInfo:
         (_shard(task, chunk, "tracking") for chunk in task.chunks()),
         columns,
         kind=importer.kind,
-        licence=importer.licence,
+        licence=licence,
         rate_hz=importer.rate_hz,
         measured=importer.measured,
         names={label: dict(values) for label, values in importer.names.items()},
