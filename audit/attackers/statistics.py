@@ -1,6 +1,6 @@
 """How posture and motion are spread over a whole sequence: a forest of extremely randomised trees.
 
-A forest needs few sequences to learn from and finds small regularities that networks miss: docs/privacy.md, motion tokens.
+A forest needs few sequences to learn from and finds small regularities that networks miss.
 """
 
 from typing import ClassVar, Final

@@ -82,8 +82,8 @@ def import_dataset(
 ) -> DatasetInfo:
     """Import recordings of a kind (`ntu`, `etri`, `utd-mhad`, `npz`) from a folder into a data set in the folder `out`.
 
-    workers: processes, one for each core where None; they are spawned, so a script needs its `__main__` guard. licence: of
-    recordings of one's own in the format of the kind, which else has the licence of those it is named after.
+    workers: processes, one for each core where None; they are spawned, so a script needs its `__main__` guard.
+    licence: of one's own recordings in this format; that of the recordings it is named after where None.
     A malformed item is left out and counted. Stopped at any point, the same call goes on where it was.
     Raises DataError: `out` exists, or holds an unfinished import of other input; no such recordings, or labels
     missing; nothing to keep; `out` cannot be written (a full disk), after which the same call goes on as well.
