@@ -58,7 +58,7 @@ class Auditor:
 
     def seconds(self) -> float:
         """How long that will take, one after the other: estimated, which takes a while."""
-        return estimate_s(self.waiting(), self._cache)
+        return estimate_s(self.waiting(), self._plan.all(), self._cache)
 
     def run(self, workers: int) -> Audit:
         """Do what is not finished, and say what was found. Raises AuditError."""

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -17,31 +17,34 @@ _AFTERWARDS: Final = 3
 """Plateaus of `patience` epochs that end learning..."""
 _BEFORE: Final = 30
 """...and about so many epochs in which something improves."""
+_NETWORK: Final = "tcn"
 _CLIPS: Final = 8
 """Clips that are timed."""
 
 
-def estimate_s(jobs: Iterable[Work], cache: Cache) -> float:
-    """Seconds that attacks will take one after the other, each on one core, as far as a part of an epoch tells.
+def estimate_s(waiting: Sequence[Work], everything: Sequence[Work], cache: Cache) -> float:
+    """Seconds that what waits will take, one after the other, each on one core, as far as a part of an epoch tells.
 
-    Linking takes about as long as two attacks, inverting as one, of those that are timed on average.
+    Linking and inverting take about as long as two attacks by a network on clips, of which one among `everything` is
+    timed.
     """
     times: dict[tuple[str, str], float] = {}
-    attacks, others = [], 0
+
+    def seconds(job: Job) -> float:
+        kind = job.family, job.exam.task.name
+        if kind not in times:
+            times[kind] = _seconds(job, cache)
+        return times[kind]
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for job in jobs:
-            if not isinstance(job, Job):
-                others += 1
-                continue
-            kind = job.family, job.exam.task.name
-            if kind not in times:
-                times[kind] = _seconds(job, cache)
-            attacks.append(times[kind])
+        attacks = [job for job in waiting if isinstance(job, Job)]
+        others = sum(not isinstance(job, Job) for job in waiting)
+        network = next((job for job in everything if isinstance(job, Job) and job.family == _NETWORK), None)
+        return sum(map(seconds, attacks)) + (2 * others * seconds(network) if network and others else 0.0)
     finally:
         torch.set_num_threads(threads)
-    return sum(attacks) + 2 * others * sum(times.values()) / max(1, len(times))
 
 
 def _seconds(job: Job, cache: Cache) -> float:
