@@ -86,4 +86,4 @@ def test_the_bits_of_motion_tokens_are_swept(make_run: MakeRun, tmp_path: Path) 
     code, shown = sweep(tmp_path / "tokens.yaml", "tokens.codes=4,16")
     assert code == 3, shown
     bundles = [tmp_path / "out" / "bundles" / f"tokens.codes-{codes}.onnx" for codes in (4, 16)]
-    assert [read_bundle(bundle).manifest.bits_per_frame for bundle in bundles] == [0.25, 0.5]
+    assert [read_bundle(bundle).manifest.bits_per_frame for bundle in bundles] == [2 / 16, 4 / 16]
