@@ -3,16 +3,15 @@
 A forest needs few sequences to learn from and finds small regularities that networks miss.
 """
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-from skelanon.audit.view import View
+from skelanon.audit.view import Floats, View
 from skelanon.sensors.joints import ROOT
 
-from .attacker import Attacker, Course, Lesson, Scores
+from .trees import TreesAttacker
 
 _TREES: Final = 400
 _QUANTILES: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -20,37 +19,20 @@ _PARTS: Final = 3
 """Beginning, middle and end."""
 
 
-class StatisticsAttacker(Attacker):
+class StatisticsAttacker(TreesAttacker):
     """Knows which positions each joint takes, how often and how fast, in which third, and where the body is."""
 
     kind: ClassVar[str] = "statistics"
-    at_once: ClassVar[bool] = True
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._model: ExtraTreesClassifier | ExtraTreesRegressor
-        self._classes = 0
+    def features(self, view: View) -> Floats:
+        return statistics(view)
 
-    def learn(self, lesson: Lesson) -> Course:
-        self._classes = lesson.classes
-        kind = ExtraTreesClassifier if lesson.classes else ExtraTreesRegressor
-        self._model = kind(_TREES, min_samples_leaf=2, max_features="sqrt", random_state=self._seed)
-        self._model.fit(
-            np.concatenate([statistics(lesson.train), statistics(lesson.validation)]),
-            np.concatenate([lesson.train_targets, lesson.validation_targets]),
-        )
-        return Course(converged=True, epochs=_TREES)
-
-    def tell(self, view: View) -> Scores:
-        features = statistics(view)
-        if not self._classes:
-            return self._model.predict(features)[:, None].astype(np.float32)  # type: ignore[no-any-return]
-        scores = np.full((len(view), self._classes), -30.0, np.float32)
-        scores[:, self._model.classes_] = np.log(self._model.predict_proba(features) + 1e-9)
-        return scores
+    def model(self, classes: int) -> Any:
+        kind = ExtraTreesClassifier if classes else ExtraTreesRegressor
+        return kind(_TREES, min_samples_leaf=2, max_features="sqrt", random_state=self._seed)
 
 
-def statistics(view: View) -> NDArray[np.float32]:
+def statistics(view: View) -> Floats:
     """(N, features): of 72 coordinates about SpineBase and 3 of SpineBase itself, quantiles over time, spread, mean and
     greatest change from frame to frame, and means of each third.
     """
