@@ -201,6 +201,10 @@ class ClassifierRun(_Run):
     """SGD or Adam."""
     noise_m: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Training clips get Gaussian noise of a standard deviation between 0 and this, drawn for each clip, in metres."""
+    offset_m: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """As `noise_m`, but the same through a clip for each joint: as if somebody held himself otherwise."""
+    bones: float = Field(default=0.0, ge=0, le=1)
+    """Training clips are of other bodies: each bone is exp(`bones` * z) times as long, z standard normal."""
 
     @model_validator(mode="after")
     def _can_be_learnt(self) -> Self:

@@ -17,6 +17,8 @@ DOMAIN: Final = "skelanon"
 """ZAP domain (ZeroMQ RFC 27) of the sockets that allow-lists are for."""
 LOG_PERIOD_S: Final = 1.0
 """Refusals are logged once in so long: a client with a wrong key makes ten a second, with another key each."""
+MAX_REFUSALS: Final = 128
+"""Counted in one go, so that connections which end all at once hold up no frame for long; the others wait for the next."""
 _POLLIN: Final = int(zmq.POLLIN)  # the enum's own & is slow
 _FAILED_HANDSHAKES: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 
@@ -124,7 +126,9 @@ class CurveServer:
         """Log and count the handshakes that have failed. Call it often; it never blocks."""
         from zmq.utils.monitor import recv_monitor_message  # as above
 
-        while int(self._monitor.getsockopt(zmq.EVENTS)) & _POLLIN:
+        for _ in range(MAX_REFUSALS):
+            if not int(self._monitor.getsockopt(zmq.EVENTS)) & _POLLIN:
+                break
             self._failed_handshakes += 1
             self._unlogged.add(str(zmq.Event(recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]).name))
         now_s = time.monotonic()

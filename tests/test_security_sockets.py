@@ -148,10 +148,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def attack(kind: str, address: str, times: int, keys: ClientKeys | None = None) -> "subprocess.Popen[str]":
+    """Start the attacker. Where latencies count, it gets what the others leave of the cores: it would not be on them."""
     line = [sys.executable, str(ATTACKER), kind, address.removeprefix("tcp://"), str(times), "7"]
     if keys is not None:
         line += [key.decode() for key in (keys.public, keys.secret, keys.server)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    if FULL and sys.platform == "linux":
+        os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+    return process
 
 
 def latencies_ms(subscriber: Subscriber, process: Process, *, until: "subprocess.Popen[str] | float") -> list[float]:
@@ -176,13 +180,15 @@ def report(name: str, process: Process, **measured: list[float]) -> str:
 
 
 SOCKETS = ["publish", "remote", "metrics", "door"]
-KINDS = ["malformed", *(["loris"] if FULL else [])]  # it takes ten seconds
+KINDS = ["malformed", "unknown", *(["loris"] if FULL else [])]  # the last takes ten seconds
 FLOODS = ["allowed-prefixes", *(["allowed-others", "allowed-repeats"] if FULL else [])]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("where", SOCKETS)
 def test_strangers_get_nothing_and_disturb_nobody(where: str, kind: str, site: Site) -> None:
+    if (where, kind) == ("metrics", "unknown"):
+        pytest.skip("metrics have no keys")
     process = site.proxy if where == "door" else site.node
     address = {"publish": site.endpoint, "remote": site.remote, "metrics": site.metrics, "door": site.door}[where]
     endpoint, server = (site.door, "proxy") if where == "door" else (site.endpoint, "node")
@@ -191,7 +197,8 @@ def test_strangers_get_nothing_and_disturb_nobody(where: str, kind: str, site: S
         before_mb, before_fds = process.memory_mb, process.descriptors
         process.peak_mb = before_mb
         before = latencies_ms(viewer, process, until=WINDOW_S)
-        with attack(kind, address, TIMES if kind == "malformed" else LORISES) as attacker:
+        stranger = site.keys("flooder", server)  # of which the attacker uses the other side's key alone
+        with attack(kind, address, LORISES if kind == "loris" else TIMES, stranger) as attacker:
             during = latencies_ms(viewer, process, until=attacker)
             assert attacker.stdout is not None
             result = json.loads(attacker.stdout.read())
@@ -200,7 +207,9 @@ def test_strangers_get_nothing_and_disturb_nobody(where: str, kind: str, site: S
         assert result["topics"] == 0, "something was sent to a stranger"
         assert viewer.streams["hall"].lost == 0, line
         assert process.peak_mb - before_mb < MAX_GROWTH_MB, line
-        assert np.median(during) < np.median(before) * 2 + 50, line  # of p99 a busy machine makes what it likes
+        assert np.median(during) < np.median(before) * 2 + 50, line
+        if FULL:  # on a machine that has nothing else to do: of p99 a busy one makes what it likes
+            assert np.percentile(during, 99) < 2 * np.percentile(before + after, 99), line
     deadline = time.monotonic() + 10
     while process.descriptors > before_fds + 4 and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 from torch import nn
 
 from skelanon.configs.training import OptimizerSettings, TrainingRun
+from skelanon.sensors.joints import INDEX
 from skelanon.train.anonymizers.normalise import Normalised
 from skelanon.train.checkpoint import RunFolder
 from skelanon.train.data.clips import Batch
@@ -269,8 +270,8 @@ def test_in_mixed_precision_the_normalisation_and_the_losses_stay_float32(
     torch.testing.assert_close(seen[0], expected, atol=1e-5, rtol=0)
 
 
-def test_noise_is_for_training_clips_alone_and_as_large_as_it_says(make_run: MakeRun) -> None:
-    run = make_run(noise_m=0.1)
+def clips_seen(run: TrainingRun) -> tuple[torch.Tensor, ...]:
+    """The 18 training clips as they are, as a network is trained on them, and as it is tested on them."""
     dataset = SkeletonDataset(run.data.folder)
     parts = split(dataset, run.data.split)
     task = create_task(run, dataset, parts)
@@ -283,10 +284,28 @@ def test_noise_is_for_training_clips_alone_and_as_large_as_it_says(make_run: Mak
     task.train()
     task.step(batch, 0)
     task.measure(batch)
-    stds = (seen[0] - raw).std(dim=(1, 2, 3, 4))
+    return raw, *seen
+
+
+def test_noise_is_for_training_clips_alone_and_as_large_as_it_says(make_run: MakeRun) -> None:
+    raw, trained, tested = clips_seen(make_run(noise_m=0.1))
+    stds = (trained - raw).std(dim=(1, 2, 3, 4))
     assert 0 < stds.min() < stds.max() <= 0.11
     assert stds.mean() == pytest.approx(0.05, abs=0.02)
-    torch.testing.assert_close(seen[1], raw)
+    torch.testing.assert_close(tested, raw)
+
+
+def test_other_bodies_are_for_training_clips_alone_and_normalised_as_any_other(make_run: MakeRun) -> None:
+    raw, trained, tested = clips_seen(make_run(bones=0.2))
+    middle = INDEX["SpineMid"]
+    assert not trained[:, :, :, middle].any()  # the origin, whatever the length of the bone that leads there
+    assert (trained - raw).square().mean().sqrt() > 0.02
+    torch.testing.assert_close(tested, raw)
+    raw, trained, tested = clips_seen(make_run(offset_m=0.1))
+    moved = trained - raw
+    torch.testing.assert_close(moved, moved[:, :, :1].expand_as(moved), atol=1e-6, rtol=0)
+    assert moved.square().mean().sqrt() > 0.02
+    torch.testing.assert_close(tested, raw)
 
 
 def test_an_anonymizer_that_throws_joints_away_has_diverged(make_run: MakeRun, classifiers: dict[str, str]) -> None:

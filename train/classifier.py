@@ -1,6 +1,5 @@
 """Pre-training of a recognizer on raw skeletons, normalised as every anonymizer of the paper sees them."""
 
-import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -9,6 +8,7 @@ from skelanon.configs.training import ClassifierRun
 
 from .anonymizers.normalise import Normalised
 from .anonymizers.whole_clip import as_clips
+from .augmentation import displaced, resized
 from .data.clips import Batch
 from .data.splits import Split, classes_of
 from .data.store import SkeletonDataset
@@ -27,7 +27,7 @@ class ClassifierTask(Task):
         if run.network.weights is not None:
             load_weights(network, run.network.weights)
         self.learners = {"classifier": Learner(network, run.optimizer)}
-        self._noise_m = run.noise_m
+        self._noise_m, self._bones, self._offset_m = run.noise_m, run.bones, run.offset_m
         self._normalise = Normalised(nn.Identity(), run.data.bodies)
 
     def setup(self, fabric: Fabric) -> None:
@@ -35,10 +35,12 @@ class ClassifierTask(Task):
         self._normalise.to(fabric.device)
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
-        joints = self._normalise.sequence(batch.joints, batch.present)  # (N, T, P, V, C)
+        joints = resized(batch.joints, self._bones) if self._bones else batch.joints  # (N, T, P, V, C)
+        joints = self._normalise.sequence(joints, batch.present)
+        if self._offset_m:
+            joints = displaced(joints, batch.present, self._offset_m, through=True)
         if self._noise_m:
-            std = self._noise_m * torch.rand(len(joints), 1, 1, 1, 1, device=joints.device)
-            joints = joints + std * torch.randn_like(joints) * batch.present[..., None, None]
+            joints = displaced(joints, batch.present, self._noise_m, through=False)
         loss = cross_entropy(self._logits(joints), batch.targets[:, 0])
         self.learners["classifier"].step(loss)
         return {"loss": loss.detach()}

@@ -140,6 +140,29 @@ def flood_encrypted(address: str, messages: Iterator[bytes], keys: list[str]) ->
     return 0
 
 
+def knock(address: str, count: int, server: str, chance: random.Random) -> int:
+    """So often, shake hands as it should be done, as a subscriber or a sender, each time with a key that nobody knows."""
+    import zmq
+    from zmq.utils.monitor import recv_monitor_message
+
+    heard = 0
+    with zmq.Context() as context:
+        for _ in range(count):
+            public, secret = zmq.curve_keypair()
+            with context.socket(chance.choice([zmq.XSUB, zmq.DEALER])) as one:
+                one.linger = 0
+                one.curve_publickey, one.curve_secretkey, one.curve_serverkey = public, secret, server.encode()
+                monitor = one.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+                one.connect(f"tcp://{address}")
+                one.send(b"\1" + MARK)
+                if monitor.poll(5000):
+                    recv_monitor_message(monitor)
+                heard += one.poll(0)
+                one.disable_monitor()
+                monitor.close(0)
+    return heard
+
+
 def main() -> None:
     """Attack as the arguments say."""
     kind, address, count, seed, *keys = sys.argv[1:]
@@ -148,6 +171,7 @@ def main() -> None:
     attacks: dict[str, Callable[[], int]] = {
         "malformed": lambda: sum(converse(address, chance) for _ in range(times)),
         "loris": lambda: loris(address, times, chance),
+        "unknown": lambda: knock(address, times, keys[2], chance),
         "prefixes": lambda: flood(address, (frame(prefix) for prefix in prefixes)),
         "repeats": lambda: flood(address, (frame(b"\1" + MARK) for _ in range(times))),
         "endless": lambda: flood(address, (frame(bytes(190), flags=1) * 100 for _ in range(times // 100))),
