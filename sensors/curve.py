@@ -18,7 +18,7 @@ DOMAIN: Final = "skelanon"
 LOG_PERIOD_S: Final = 1.0
 """Refusals are logged once in so long: a client with a wrong key makes ten a second, with another key each."""
 MAX_REFUSALS: Final = 128
-"""Counted in one go, so that connections which end all at once hold up no frame for long; the others wait for the next."""
+"""Counted in one go, so that many connections which end at once hold up no frame for long."""
 _POLLIN: Final = int(zmq.POLLIN)  # the enum's own & is slow
 _FAILED_HANDSHAKES: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 

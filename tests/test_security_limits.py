@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from skelanon.configs import RemoteSettings
+from skelanon.sensors import curve
 from skelanon.sensors import endpoint as endpoints
 from skelanon.sensors.curve import load_clients
 from skelanon.sensors.factory import create_sensor
@@ -114,6 +115,24 @@ def test_refusals_are_counted_once_whatever_is_bound_anew(admission: Admission, 
             assert outlet.refused == (1 if keys == "next" else 2)
             assert not clients.callback("skelanon", b"unknown")
         assert (outlet.refused, outlet.renewals) == (3, 2)
+
+
+def test_many_refusals_at_once_are_counted_a_few_at_a_time(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curve, "MAX_REFUSALS", 2)
+    with closing(Outlet("tcp://127.0.0.1:*", [TOPIC], admission)) as outlet:
+        host, _, port = outlet.endpoint.removeprefix("tcp://").rpartition(":")
+        for _ in range(5):
+            with socket.create_connection((host, int(port)), timeout=5) as stranger:
+                stranger.sendall(GREETING + READY)
+                assert ends_within(stranger, 5)
+        counted = []
+        while outlet.refused < 5:
+            before = outlet.refused
+            outlet.serve()
+            counted.append(outlet.refused - before)
+        assert max(counted) == 2
 
 
 def test_where_a_system_does_not_tell_its_memory_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

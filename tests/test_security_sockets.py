@@ -148,7 +148,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def attack(kind: str, address: str, times: int, keys: ClientKeys | None = None) -> "subprocess.Popen[str]":
-    """Start the attacker. Where latencies count, it gets what the others leave of the cores: it would not be on them."""
+    """Start the attacker; where latencies count, on what the others leave of the cores: it would not be on them."""
     line = [sys.executable, str(ATTACKER), kind, address.removeprefix("tcp://"), str(times), "7"]
     if keys is not None:
         line += [key.decode() for key in (keys.public, keys.secret, keys.server)]

@@ -141,7 +141,7 @@ def flood_encrypted(address: str, messages: Iterator[bytes], keys: list[str]) ->
 
 
 def knock(address: str, count: int, server: str, chance: random.Random) -> int:
-    """So often, shake hands as it should be done, as a subscriber or a sender, each time with a key that nobody knows."""
+    """So often, shake hands as it should be done, as a subscriber or a sender, with a key that nobody knows."""
     import zmq
     from zmq.utils.monitor import recv_monitor_message
 
