@@ -84,7 +84,7 @@ class Auditor:
                 for name, published in self._published.items()
             ),
             channels=tuple(analysis.channels()),
-            floors=tuple(floors(self._plan)),
+            floors=tuple(floors(self._plan, self._published)),
             linkage=tuple(analysis.linkages()),
             inversions=tuple(analysis.inversions()),
             bits_per_frame={name: bits for name in self._plan.keys if (bits := bits_of(name)) is not None},

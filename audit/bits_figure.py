@@ -11,7 +11,7 @@ from skelanon.train.figures.page import BLUE, QUIET, TEXT, VERMILION, label_ends
 
 from .errors import AuditError
 from .report.words import short_names
-from .results import Audit, Floor, TaskRecord
+from .results import RAW, Audit, Floor, TaskRecord
 from .statistics import Interval
 
 _CAUTION: Final = (
@@ -105,7 +105,9 @@ def _draw(axes: Axes, record: TaskRecord, audit: Audit) -> None:
     for one in others:
         axes.axhline(one.score, color=QUIET, linewidth=0.8)
     quiet = [(record.prior, "guessing")] if record.classes else []
-    quiet += [(one.score, f"{one.label}, frames") for one in audit.floors if one.task == record.name]
+    quiet += [
+        (one.score, f"{one.label}, frames") for one in audit.floors if (one.release, one.task) == (RAW, record.name)
+    ]
     for at, _ in quiet:
         axes.axhline(at, color=QUIET, linewidth=0.8, linestyle=":")
     label_ends(

@@ -15,7 +15,7 @@ from skelanon.export.bundle import Bundle, default_bundle_path, read_bundle, wit
 from skelanon.export.errors import BundleError
 from skelanon.export.ort_cpu import OnnxRuntimeCpu
 from skelanon.export.runner import Runner
-from skelanon.sensors.frame import BodyFrame
+from skelanon.sensors.frame import BodyFrame, no_bodies
 from skelanon.sensors.joints import JOINTS
 from skelanon.stream.anonymizer import Anonymizer
 from skelanon.stream.anonymous import AnonymousFrame
@@ -121,6 +121,8 @@ def publish(dataset: SkeletonDataset, runner: Runner, progress: Progress = lambd
         for start in range(0, len(frames), _TOGETHER):
             part = [(0, frame) for frame in frames[start : start + _TOGETHER]]
             outcomes += anonymizer.anonymize(part, watch)
+        while runner.manifest.presence_frames and outcomes and outcomes[-1].frame.bodies:  # nobody is there any more
+            outcomes += anonymizer.anonymize([(0, no_bodies(_time(dataset, len(outcomes))))], watch)
         if frames and all(outcome.frame.state == "fault" for outcome in outcomes):
             raise AuditError(
                 "the model fails on every frame of a sequence: nothing would be published, so nothing to audit"
@@ -134,7 +136,7 @@ def _frames(dataset: SkeletonDataset, index: int) -> Iterator[BodyFrame]:
     """A sequence as its sensor delivered it."""
     sequence = dataset[index]
     seen = (sequence.joints != 0).any(axis=(2, 3))  # (T, M)
-    for number, times in enumerate(_times(dataset, index).tolist()):
+    for number, times in enumerate(_times(dataset, index)):
         bodies = np.flatnonzero(seen[number])
         joints = np.ascontiguousarray(sequence.joints[number, bodies])
         tracking = np.ascontiguousarray(sequence.tracking[number, bodies])
@@ -174,7 +176,7 @@ def _as_recorded(dataset: SkeletonDataset, std_m: float, draw: int, progress: Pr
     for index in range(len(dataset)):
         sequence = dataset[index]
         joints = withhold(sequence.joints)
-        record = _Record(_times(dataset, index).tolist())
+        record = _Record(_times(dataset, index))
         ids: list[int] = [int(rng.integers(1 << 32)) for _ in range(joints.shape[1])]
         for number, body in np.argwhere((joints != 0).any(axis=(2, 3))).tolist():
             noise = std_m * rng.standard_normal((JOINTS, 3)).astype(np.float32)
@@ -196,8 +198,12 @@ def _joined(records: list[_Record]) -> Published:
     )
 
 
-def _times(dataset: SkeletonDataset, index: int) -> NDArray[np.int64]:
-    return _EPOCH_NS + (np.arange(int(dataset.frames[index])) * (1e9 / dataset.info.rate_hz)).astype(np.int64)
+def _times(dataset: SkeletonDataset, index: int) -> list[int]:
+    return [_time(dataset, number) for number in range(int(dataset.frames[index]))]
+
+
+def _time(dataset: SkeletonDataset, number: int) -> int:
+    return _EPOCH_NS + int(number * (1e9 / dataset.info.rate_hz))
 
 
 def _released_elsewhere(path: Path, dataset: SkeletonDataset) -> Published:

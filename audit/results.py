@@ -133,8 +133,9 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Floor(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told of a private label without any skeleton, by the true `label` and the number of frames."""
+    """What is told of a private label without any skeleton: by the true `label` and the number of frames published."""
 
+    release: str
     task: str
     label: str
     """The useful label, `action` mostly."""

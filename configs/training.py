@@ -303,7 +303,11 @@ class TokensSettings(Settings):
     stride: int = Field(default=2, ge=1, le=8)
     """Every so many frames one is looked at."""
     window: int = Field(default=8, ge=1, le=32)
-    """Frames that are looked at for each code. What is drawn is a window late."""
+    """Frames that are looked at for each code."""
+    delay: int = Field(default=1, ge=1, le=8)
+    """Windows by which what is drawn is late: it is drawn with the codes that were named meanwhile."""
+    presence: int = Field(default=0, ge=0, le=3600)
+    """Bodies are published for a multiple of so many frames: they stay as they were last seen. 0: until they leave."""
     hidden: int = Field(default=96, ge=4, le=1024)
     """What encoder and decoder remember, each."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -320,6 +324,12 @@ class TokensObjective(Settings):
     reconstruction: Weight = 50.0
     """Of the mean squared difference, square metres, between joints drawn and those of an average body that stands on
     the same floor and moves as was seen a window before."""
+    motion: Weight = 0.0
+    """Of the mean squared difference, square metres, between how far each joint moves in a window, as published, and
+    how far it was seen to move a window before: whatever the phase of a step."""
+    surprise: Weight = 0.0
+    """Of what a code says beside the action and the codes before it, in nats: the most by which persons who do the same
+    can be told apart."""
     usage: Weight = 0.1
     """Of the entropy of how often codes are used."""
     drawing: Weight = 0.25
@@ -377,6 +387,8 @@ class TokensRun(_Run):
         if self.data.fit != "pad" or self.data.bodies != 1:
             raise ValueError("tokens are trained on clips as recorded, of one body: `data.fit: pad`, `data.bodies: 1`")
         window = self.tokens.stride * self.tokens.window
+        if self.tokens.presence % window:
+            raise ValueError(f"`tokens.presence` must be a multiple of {window} frames, those of a window")
         if self.data.frames < 2 * window:
             raise ValueError(f"`data.frames` is {self.data.frames}: two windows have {2 * window} frames")
         return self

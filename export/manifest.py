@@ -45,6 +45,8 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Largest difference between torch and ONNX Runtime that the export let pass, metres."""
     bits_per_frame: Annotated[float, Meta(gt=0)] | None = None
     """The most that what is published carries for each frame, on average, whoever looks; null: no such bound."""
+    presence_frames: Annotated[int, Meta(ge=0, le=3600)] = 0
+    """A body is published for a multiple of so many frames, however long it was there; 0: as long as it is there."""
     provenance: dict[str, Any] = {}
     """How the model came about: config, data, seed, package versions."""
     data_licence: Annotated[str, Meta(max_length=200)] = "none: no training data"

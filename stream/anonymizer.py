@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from skelanon.export.runner import Floats, Runner
-from skelanon.sensors.frame import TRACKED, BodyFrame
+from skelanon.sensors.frame import INFERRED, TRACKED, BodyFrame
 from skelanon.sensors.joints import JOINTS
 
 from .anonymous import _SEAL, JOINTS_BYTES, TRACKING_BYTES, AnonymousFrame, Body, without_bodies
@@ -21,14 +21,23 @@ log = logging.getLogger(__name__)
 FARTHEST_JOINT_M: Final = 100.0
 """No depth sensor sees as far; beyond it a joint is a fault of the sensor."""
 
+_ALL_INFERRED: Final = bytes([INFERRED]) * JOINTS
+
 
 @dataclass(slots=True)
 class _Work:
-    """One frame on its way through: which of its bodies are usable, and their tracks."""
+    """One frame on its way through: which of its bodies are usable, their tracks, and then those of bodies held."""
 
     frame: BodyFrame
     usable: list[int]
     tracks: list[Track]
+    held: list[Floats]
+    """(25, 3) raw joints, as they were last seen, of bodies that must be published although they are not there."""
+
+    @property
+    def bodies(self) -> int:
+        """Seen, usable or not, and held."""
+        return len(self.frame.track_ids) + len(self.held)
 
 
 @dataclass(slots=True)
@@ -43,6 +52,9 @@ class Outcome:
 class Anonymizer:
     """Anonymizes the fresh frames of all sensors in one model call. Used from one thread.
 
+    Where the bundle says `presence_frames`, a body is published for a multiple of so many frames: once it is gone, or
+    cannot be used, the model goes on seeing it as it was seen last. What is published then says nothing of tracking.
+
     track_timeout_s: a body unseen for so long gets a new id and a fresh model state.
     tracking: publish the tracking states.
     """
@@ -54,6 +66,7 @@ class Anonymizer:
         self._size = manifest.bodies_per_sample
         self._tracks = [Tracks(rows, self._size, round(track_timeout_s * 1e9)) for _ in range(sensors)]
         self._guard = Guard(keeps_root=manifest.root == "keep")
+        self._presence = manifest.presence_frames
         self._tracking = tracking
         self._failing = False
 
@@ -67,12 +80,14 @@ class Anonymizer:
             raw = np.concatenate([frame.joints for _, frame in frames])  # a copy: drivers reuse their buffers
             complete = _complete(raw)
             works = self._follow(frames, complete)
-            if not all(complete):
+            if self._presence:
+                raw = np.concatenate([part for work in works for part in _raw_of(work)])
+            elif not all(complete):
                 raw = raw[np.array(complete)]
             anonymous = self._infer(works, raw)
             watch.lap("infer")
             if anonymous is None:
-                return [_fault(work) if work.tracks else _outcome(work.frame, ()) for work in works]
+                return [_fault(work) if work.tracks else _outcome(work, ()) for work in works]
             outcomes = self._judge(works, raw, anonymous)
             watch.lap("guard")
         return outcomes
@@ -86,7 +101,13 @@ class Anonymizer:
             end = start + len(frame.track_ids)
             usable = [body for body, good in enumerate(complete[start:end]) if good]
             ids = [frame.track_ids[body] for body in usable]
-            works.append(_Work(frame, usable, self._tracks[sensor].update(ids, frame.captured_ns)))
+            tracks = self._tracks[sensor].update(ids, frame.captured_ns)
+            held = []
+            if self._presence:
+                seen = zip(tracks, frame.joints[usable], strict=True)
+                held = self._tracks[sensor].hold(seen, self._presence, frame.captured_ns)
+            joints = [track.held for track in held if track.held is not None]
+            works.append(_Work(frame, usable, tracks + held, joints))
             start = end
         return works
 
@@ -123,18 +144,24 @@ class Anonymizer:
         joints = anonymous.astype("<f4").tobytes()
         outcomes, number = [], 0
         for work in works:
-            states = np.minimum(work.frame.tracking, TRACKED).tobytes() if self._tracking else b""
             bodies = []
-            for track, index in zip(work.tracks, work.usable, strict=True):
+            for track, states in zip(work.tracks, self._states(work), strict=True):
                 if good[number]:
                     own = joints[number * JOINTS_BYTES : (number + 1) * JOINTS_BYTES]
-                    bodies.append(
-                        Body(track.public_id, own, states[index * TRACKING_BYTES : (index + 1) * TRACKING_BYTES])
-                    )
+                    bodies.append(Body(track.public_id, own, states))
                 number += 1
             bodies.sort(key=_public_id)  # an order that says nothing
-            outcomes.append(_outcome(work.frame, tuple(bodies)))
+            outcomes.append(_outcome(work, tuple(bodies)))
         return outcomes
+
+    def _states(self, work: _Work) -> list[bytes]:
+        """The tracking states to publish, of each track. Where bodies are held, true ones would tell who is there."""
+        if not self._tracking:
+            return [b""] * len(work.tracks)
+        if self._presence:
+            return [_ALL_INFERRED] * len(work.tracks)
+        states = np.minimum(work.frame.tracking, TRACKED).tobytes()
+        return [states[index * TRACKING_BYTES : (index + 1) * TRACKING_BYTES] for index in work.usable]
 
     def _note_failure(self, error: Exception) -> None:
         if not self._failing:
@@ -158,15 +185,19 @@ def _places(works: list[_Work]) -> tuple[list[Sample], list[int], list[int]]:
     return samples, slots, numbers
 
 
+def _raw_of(work: _Work) -> list[Floats]:
+    return [work.frame.joints[work.usable], *(joints[None] for joints in work.held)]
+
+
 def _fault(work: _Work) -> Outcome:
-    return Outcome(without_bodies(work.frame.captured_ns, "fault"), len(work.frame.track_ids))
+    return Outcome(without_bodies(work.frame.captured_ns, "fault"), work.bodies)
 
 
-def _outcome(frame: BodyFrame, bodies: tuple[Body, ...]) -> Outcome:
-    seen = len(frame.track_ids)
-    if not seen:
-        return Outcome(without_bodies(frame.captured_ns, "empty"))
-    return Outcome(AnonymousFrame(_SEAL, frame.captured_ns, "ok", bodies), seen - len(bodies))
+def _outcome(work: _Work, bodies: tuple[Body, ...]) -> Outcome:
+    captured_ns = work.frame.captured_ns
+    if not work.bodies:
+        return Outcome(without_bodies(captured_ns, "empty"))
+    return Outcome(AnonymousFrame(_SEAL, captured_ns, "ok", bodies), work.bodies - len(bodies))
 
 
 def _complete(joints: Floats) -> list[bool]:

@@ -3,8 +3,10 @@
 import heapq
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from skelanon.export.runner import Floats
 
 
 class Rows:
@@ -38,6 +40,10 @@ class Track:
     slot: int
     public_id: int
     seen_ns: int
+    left: int = 0
+    """Frames for which it must still be published, seen or not."""
+    held: Floats | None = field(default=None, repr=False)
+    """(25, 3), raw: what the model goes on seeing when the sensor no longer does."""
 
 
 class Sample:
@@ -91,6 +97,22 @@ class Tracks:
                 self._end(min(tracks, key=lambda known: tracks[known].seen_ns))
             self._start(track_id, captured_ns)
         return [tracks[track_id] for track_id in track_ids]
+
+    def hold(self, seen: Iterable[tuple[Track, Floats]], presence: int, captured_ns: int) -> list[Track]:
+        """Note the raw joints of tracks seen in a frame; return the others that must be published in it all the same.
+
+        presence: tracks are published for a multiple of so many frames.
+        """
+        there = set()
+        for track, joints in seen:
+            track.left = (track.left or presence) - 1
+            track.held = joints.copy()
+            there.add(track.public_id)
+        held = [track for track in self._tracks.values() if track.left and track.public_id not in there]
+        for track in held:
+            track.left -= 1
+            track.seen_ns = captured_ns
+        return held
 
     def clear(self) -> None:
         """End all tracks (another recording, a loop, a jump in time)."""

@@ -52,10 +52,12 @@ def reference() -> Path:
 class ScriptedRunner(Runner):
     """A runner whose model is a Python function of (rows, joints, present); it remembers its calls."""
 
-    def __init__(self, model: Callable[[Floats], Floats], *, bodies_per_sample: Literal[1, 2] = 1, root: Root) -> None:
+    def __init__(
+        self, model: Callable[[Floats], Floats], *, bodies_per_sample: Literal[1, 2], root: Root, presence_frames: int
+    ) -> None:
         manifest = Manifest(
             name="scripted", anonymizer="scripted", bodies_per_sample=bodies_per_sample, axes="camera", root=root,
-            parity_tolerance_m=1e-5,
+            parity_tolerance_m=1e-5, presence_frames=presence_frames,
         )  # fmt: skip
         super().__init__(Bundle(manifest, "0" * 64, b""))
         self.model = model
@@ -86,9 +88,13 @@ def scripted_runner() -> Callable[..., ScriptedRunner]:
     """Makes a runner of a Python function; without one, of a function that makes bodies smaller."""
 
     def make(
-        model: Callable[[Floats], Floats] = shrink, *, bodies_per_sample: Literal[1, 2] = 1, root: Root = "model"
+        model: Callable[[Floats], Floats] = shrink,
+        *,
+        bodies_per_sample: Literal[1, 2] = 1,
+        root: Root = "model",
+        presence_frames: int = 0,
     ) -> ScriptedRunner:
-        return ScriptedRunner(model, bodies_per_sample=bodies_per_sample, root=root)
+        return ScriptedRunner(model, bodies_per_sample=bodies_per_sample, root=root, presence_frames=presence_frames)
 
     return make
 

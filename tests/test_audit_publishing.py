@@ -68,6 +68,16 @@ def test_a_model_that_fails_is_no_anonymizer(dataset: SkeletonDataset, scripted_
         publish(dataset, scripted_runner(fail))
 
 
+def test_bodies_in_slots_are_published_to_their_end(
+    dataset: SkeletonDataset, scripted_runner: Callable[..., Any]
+) -> None:
+    published = publish(dataset, scripted_runner(presence_frames=12))  # of 10, 14 and 18 frames
+    assert np.diff(published.start).tolist() == [12, 24, 24]
+    assert np.diff(published.frame_start).tolist() == [13, 25, 25]  # and a frame of an empty room
+    gaps = [np.unique(np.diff(published.times(sequence))) for sequence in range(3)]
+    assert all(some.min() >= 33_333_333 and some.max() <= 33_333_334 for some in gaps)
+
+
 def test_template_is_published_with_the_templates_bones(dataset: SkeletonDataset) -> None:
     published = release("template", dataset)
     assert len(published.joints) == 42

@@ -20,12 +20,12 @@ from skelanon.train.anonymizers.kinematics import constant
 from skelanon.train.anonymizers.tokens import MotionTokens
 from skelanon.train.build import build_trained
 from skelanon.train.checkpoint import RunFolder
-from skelanon.train.clip_of_codes import CodeClassifier
+from skelanon.train.clip_of_codes import CodeClassifier, CodePredictor
 from skelanon.train.data.clips import Batch, clip
 from skelanon.train.data.splits import split
 from skelanon.train.data.store import SkeletonDataset
 from skelanon.train.errors import CheckpointError
-from skelanon.train.tokens import Recognizer, TokensTask
+from skelanon.train.tokens import Recognizer, TokensTask, _surprise
 from skelanon.train.trained import load_anonymizer, load_tokens
 from skelanon.train.trainer import create_fabric, create_task, train
 
@@ -82,8 +82,9 @@ def test_alpha_takes_out_of_the_codes_what_attackers_go_by(make_run: MakeRun) ->
         for name in ("adversary1", "adversary2", "adversary3"):
             task.learners[name].wrapped = Reader()
         told[alpha] = [float(task.step(batch, 999)["private_loss"]) for _ in range(30)]
-    assert np.mean(told[0.0][-5:]) > 0.5
-    assert np.mean(told[5.0][-5:]) < 0.3 * np.mean(told[0.0][-5:])
+    without, against = (np.mean(told[alpha][-15:]) for alpha in told)
+    assert without > 0.5
+    assert against < 0.3 * without
 
 
 def test_sitting_down_counts_for_more_than_a_thumb_and_a_thumb_for_something(make_run: MakeRun) -> None:
@@ -111,7 +112,7 @@ def test_who_knows_recorded_motion_alone_does_not_learn_from_drawings_but_teache
     recognizer = Recognizer(8, 16, 3)
     codes, there, seen, hidden = torch.rand(4, 6, 8), torch.ones(4, 6), torch.ones(4, 24), torch.rand(4, 16)
     drawn, recorded = torch.rand(2, 4, 24, 72).requires_grad_().unbind()
-    told = recognizer(codes, there, drawn, recorded, seen, hidden)
+    told = recognizer(codes, there, drawn, recorded, seen, hidden, torch.tensor([0, 1, 2, 0]))
     weights = list(recognizer.of_recorded.parameters())
     of_drawn = torch.autograd.grad(told.likeness.sum(), [drawn, *weights], retain_graph=True, allow_unused=True)
     assert of_drawn[0].abs().sum() > 0
@@ -155,10 +156,82 @@ def test_one_attacker_after_the_other_forgets_everything(make_run: MakeRun) -> N
     assert renewed == {6: ["adversary1"], 12: ["adversary2"], 18: ["adversary3"], 24: ["adversary1"]}
 
 
-def test_alpha_waits_and_then_grows(make_run: MakeRun) -> None:
+def test_privacy_waits_and_then_grows(make_run: MakeRun) -> None:
     objective = {"alpha": 2.0, "warm_up_epochs": 3}
     task, _ = task_of(settings(make_run, objective=objective, trainer={"epochs": 1, "batch_size": 6}))
-    assert [task._alpha(3 * epoch) for epoch in (0, 3, 13, 23, 99)] == pytest.approx([0, 0, 1, 2, 2])
+    assert [task._grown(3 * epoch) for epoch in (0, 3, 13, 23, 99)] == pytest.approx([0, 0, 0.5, 1, 1])
+
+
+def test_codes_that_the_action_foretells_are_no_surprise() -> None:
+    """Every action has its own codes, of which the second follows from the first; the third is drawn."""
+    torch.manual_seed(0)
+    predictor = CodePredictor(8, 4)
+    optimizer = torch.optim.Adam(predictor.parameters(), 0.02)
+
+    def clips(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        action, drawn = torch.randint(4, (count,)), torch.randint(2, (2, count))
+        numbers = torch.stack([action + 4 * drawn[0], (action + 1) % 4 + 4 * drawn[0], drawn[1]], 1)
+        return torch.nn.functional.one_hot(numbers, 8).float(), action
+
+    for _ in range(300):
+        codes, action = clips(64)
+        loss = _surprise(codes, predictor(codes, action), torch.ones(64, 3))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    codes, action = clips(512)
+    expected = predictor.eval().requires_grad_(False)(codes, action)
+    there = torch.zeros(512, 3)
+    nats = [float(_surprise(codes, expected, there.index_fill(1, torch.tensor([one]), 1))) for one in range(3)]
+    assert nats == pytest.approx([np.log(2), 0, np.log(2)], abs=0.1)
+    later = codes.clone()
+    later[:, 2] = 0
+    assert torch.equal(predictor(later, action)[:, :3], expected)  # nothing is foretold by what comes after
+
+
+def test_surprise_makes_codes_say_nothing_but_the_action(make_run: MakeRun) -> None:
+    left = {}
+    for weight in (0.0, 2.0):
+        torch.manual_seed(0)
+        objective = {"alpha": 0.0, "surprise": weight, "warm_up_epochs": 0}
+        task, batch = task_of(settings(make_run, objective=objective))
+        task._attack = lambda *_: torch.zeros(())  # type: ignore[method-assign]
+        left[weight] = [float(task.step(batch, 999)["surprise"]) for _ in range(60)][-10:]
+    assert np.mean(left[2.0]) < 0.5 * np.mean(left[0.0])
+
+
+def test_a_cycle_drawn_in_another_phase_moves_as_far(make_run: MakeRun) -> None:
+    task, _ = task_of(settings(make_run, tokens={"codes": 8, "hidden": 16, "window": 8}))
+    standing, frames = constant(rest_directions()[list(BONES)]), torch.full((1,), 40)
+
+    def swinging(phase: float, width: float) -> torch.Tensor:
+        """(1, 40, 72), arms that swing once in eight frames."""
+        angle = width * torch.sin(2 * np.pi * torch.arange(40) / 8 + phase)
+        drawn = standing.expand(40, 24, 3).clone()
+        for joint in ("ElbowLeft", "ElbowRight"):
+            drawn[:, BONES.index(INDEX[joint])] = torch.stack([0 * angle, -angle.cos(), angle.sin()], 1)
+        return drawn.flatten(1)[None]
+
+    def drawn(phase: float, width: float) -> torch.Tensor:
+        return task._wanted(swinging(phase, width), 40)
+
+    seen = swinging(0.0, 0.6)
+    assert task._motion(seen, drawn(0.0, 0.6), frames) == 0
+    opposite, half, still = (task._motion(seen, drawn(*one), frames) for one in ((np.pi, 0.6), (0.0, 0.3), (0.0, 0.0)))
+    assert opposite < 0.1 * half < half < 0.5 * still
+    assert task._reconstruction(seen, drawn(np.pi, 0.6), frames) > task._reconstruction(seen, drawn(0.0, 0.0), frames)
+
+
+def test_bodies_stay_as_they_were_seen_last_until_their_slot_ends(make_run: MakeRun) -> None:
+    run = settings(make_run, tokens={"codes": 8, "hidden": 16, "window": 2, "presence": 16})
+    task, batch = task_of(run)
+    directions, frames = task._seen(batch)
+    assert set(frames.tolist()) == {6, 8}
+    for clip_directions, count in zip(directions, frames.tolist(), strict=True):
+        assert torch.equal(clip_directions[count:], clip_directions[count - 1].expand(24 - count, -1))
+    assert task._until(torch.tensor([1, 7, 8, 9, 17, 40]), 24).tolist() == [8, 8, 8, 16, 24, 24]
+    forever, _ = task_of(settings(make_run))
+    assert forever._until(torch.tensor([1, 7, 40]), 24).tolist() == [1, 7, 24]
 
 
 def test_clips_are_as_recorded_and_what_is_not_there_decides_nothing(make_run: MakeRun) -> None:
@@ -217,12 +290,14 @@ def test_a_classifier_sees_codes_that_are_there_and_their_order(kind: Any) -> No
 
 
 def test_a_trained_run_becomes_a_bundle(make_run: MakeRun, tmp_path: Path) -> None:
-    run = settings(make_run, trainer={"epochs": 1, "test_every": 1})
+    tokens = {"codes": 8, "hidden": 16, "window": 2, "presence": 24}
+    run = settings(make_run, trainer={"epochs": 1, "test_every": 1}, tokens=tokens)
     train(run)
     build_trained(run.out, tmp_path / "tokens.onnx")
     manifest = read_bundle(tmp_path / "tokens.onnx").manifest
     assert (manifest.anonymizer, manifest.axes, manifest.root) == ("tokens", "camera", "model")
     assert manifest.bits_per_frame == 0.75  # three bits for each four frames
+    assert manifest.presence_frames == 24
     assert manifest.state_size == MotionTokens(load_tokens(run.out).network).state_size
     assert "folder" not in str(manifest.provenance)
     with pytest.raises(CheckpointError, match="no float16 form"):
@@ -241,6 +316,7 @@ def test_a_trained_run_becomes_a_bundle(make_run: MakeRun, tmp_path: Path) -> No
         ({"data": {"fit": "pad", "bodies": 2}}, "of one body"),
         ({"data": {"fit": "pad", "frames": 7}}, "two windows have 8 frames"),
         ({"tokens": {"codes": 1}}, "greater than or equal to 2"),
+        ({"tokens": {"presence": 20}}, "a multiple of 16 frames, those of a window"),
     ],
 )
 def test_settings_that_cannot_be(make_run: MakeRun, changes: dict[str, Any], words: str) -> None:

@@ -108,6 +108,7 @@ def _build_tokens(run: str | os.PathLike[str], path: str | os.PathLike[str], pre
         name="motion-tokens",
         anonymizer="tokens",
         bits_per_frame=module.bits_per_frame,
+        presence_frames=module.network.settings.presence,
         **_origin(trained.run, trained.data),
     )
 

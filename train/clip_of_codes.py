@@ -4,6 +4,7 @@ from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 Kind = Literal["recurrent", "convolutional", "linear"]
 _KINDS: Final[tuple[Kind, ...]] = ("recurrent", "convolutional", "linear")
@@ -60,3 +61,21 @@ class CodeClassifier(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.GRU | nn.Conv1d | nn.Linear):
                 module.reset_parameters()
+
+
+class CodePredictor(nn.Module):
+    """(N, W, K) one-hot codes and (N,) actions to (N, W, K) log-probabilities: of each code, by the action and those
+    before it. What it cannot predict is what codes say beside the action.
+    """
+
+    def __init__(self, codes: int, actions: int) -> None:
+        super().__init__()
+        self._actions = actions
+        self.follow = nn.GRU(codes + actions, _WIDTH, batch_first=True)
+        self.expect = nn.Sequential(nn.Dropout(0.2), nn.Linear(_WIDTH, codes))
+
+    def forward(self, codes: Tensor, action: Tensor) -> Tensor:
+        before = torch.cat([torch.zeros_like(codes[:, :1]), codes[:, :-1]], 1)
+        known = one_hot(action, self._actions).to(codes)[:, None].expand(-1, codes.shape[1], -1)
+        logits: Tensor = self.expect(self.follow(torch.cat([before, known], 2))[0])
+        return logits.log_softmax(2)

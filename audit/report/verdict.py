@@ -134,7 +134,7 @@ def _more(audit: Audit, record: TaskRecord, finding: Finding) -> str:
     parts += [
         f"Without any skeleton, by the true {one.label} and the number of frames: {measure(record, one.score)}."
         for one in audit.floors
-        if one.task == record.name
+        if (one.release, one.task) == (finding.release, record.name)
     ]
     if finding.of_persons and finding.told and of_persons(audit, record):
         person, share = max(finding.of_persons.items(), key=lambda item: item[1])

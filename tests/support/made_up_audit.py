@@ -83,7 +83,10 @@ def an_audit(**changes: Any) -> Audit:
             Channel(release="template", task=TRIALS, name="duration", score=0.31, interval=around(0.31), told=True),
             Channel(release="template", task=TRIALS, name="ids", score=0.12, interval=around(0.12), told=False),
         ),
-        "floors": (Floor(task=TRIALS, label="action", score=0.27, interval=around(0.27)),),
+        "floors": tuple(
+            Floor(release=name, task=TRIALS, label="action", score=0.27, interval=around(0.27))
+            for name in SCORES
+        ),
         "linkage": tuple(
             Linkage(release=release, gallery="released", learned=6, persons=2,
                     auc=0.83, auc_interval=around(0.83), eer=0.2, tpr_at_1_fpr=0.2, converged=True)
