@@ -36,7 +36,7 @@ from .exam import Exam
 from .published import Published
 from .view import View, together, view
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 """Of everything that turns a job into scores: a change of an attacker or of the view is a new number."""
 
 
@@ -61,7 +61,9 @@ class Job:
         exam = self.exam
         how = self.settings.model_dump(exclude={"families", "seeds", "sufficient", "device"})
         digest = hashlib.sha256(
-            msgspec.json.encode([_VERSION, self.family, self.seed, self.learn_on, self.frames, how, exam.classes])
+            msgspec.json.encode(
+                [_VERSION, self.family, self.seed, self.learn_on, self.frames, how, exam.classes, exam.task.use]
+            )
         )
         for array in (exam.learn, exam.validate, exam.targets):
             digest.update(np.ascontiguousarray(array).data)
@@ -137,6 +139,7 @@ class Cache:
             exam.targets[exam.validate],
             len(exam.classes),
             len(draws),
+            pauses=exam.task.use == "utility",
         )
         return create_attacker(job.family, job.frames, job.settings.model_copy(update=changes), job.seed), lesson
 

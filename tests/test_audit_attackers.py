@@ -54,10 +54,12 @@ def seen(show: Show, targets: np.ndarray, seed: int) -> View:
     return View(faced, np.zeros((len(faced), FRAMES, 3), np.float32))
 
 
-def taught(family: Family, show: Show, settings: AttackerSettings = SETTINGS) -> tuple[Attacker, bool]:
+def taught(
+    family: Family, show: Show, settings: AttackerSettings = SETTINGS, pauses: bool = False
+) -> tuple[Attacker, bool]:
     targets = np.arange(96) % 2
     attacker = create_attacker(family, FRAMES, settings, 0)
-    lesson = Lesson(seen(show, targets, 0), targets, seen(show, targets[:24], 1), targets[:24], 2)
+    lesson = Lesson(seen(show, targets, 0), targets, seen(show, targets[:24], 1), targets[:24], 2, pauses=pauses)
     return attacker, attacker.learn(lesson).converged
 
 
@@ -79,6 +81,22 @@ def test_a_rhythm_is_told_by_whoever_sees_time() -> None:
     for family in SEE_TIME:
         assert accuracy(taught(family, by_rhythm)[0], by_rhythm) > 0.9, family
     assert accuracy(taught("frame", by_rhythm)[0], by_rhythm) < 0.75
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+def test_only_who_learns_with_pauses_sees_bodies_stand_still_before_and_after(pauses: bool) -> None:
+    attacker, _ = taught("tcn", by_size, SETTINGS.model_copy(update={"max_epochs": 1}), pauses)
+    assert isinstance(attacker, NetworkAttacker)
+    ramp = torch.arange(float(FRAMES))[None, :, None].expand(200, FRAMES, 1)
+    spans = attacker._spans(ramp)[0][..., 0]
+    assert spans.min() == 0
+    assert spans.max() == FRAMES - 1
+    assert (spans.diff(dim=1) >= 0).all()
+    still = spans.diff(dim=1) == 0  # a short span shows frames twice, a clip in the middle of a pause many times
+    before, after = ((spans == end).sum(1) for end in (0, FRAMES - 1))
+    assert bool((before > FRAMES / 4).any() and (after > FRAMES / 4).any()) is pauses
+    assert bool((still.sum(1) > FRAMES / 2).any()) is pauses
+    assert (spans[:, -1] - spans[:, 0]).min() > 0.6 * FRAMES
 
 
 @pytest.mark.parametrize("family", ["proportions", "statistics", "tcn"])

@@ -177,7 +177,7 @@ def test_codes_that_the_action_foretells_are_no_surprise() -> None:
         codes, action = clips(64)
         loss = _surprise(codes, predictor(codes, action), torch.ones(64, 3))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     codes, action = clips(512)
     expected = predictor.eval().requires_grad_(False)(codes, action)

@@ -19,7 +19,8 @@ class Lesson:
     """What an attacker learns from, its own validation sequences apart.
 
     targets: (N,) class numbers, or, where `classes` is 0, numbers to estimate (float32). draws: as many times `train`
-    holds the same sequences, each time as they were released by other random numbers; an epoch sees each once.
+    holds the same sequences, each time as they were released by other random numbers; an epoch sees each once. pauses:
+    learn also from clips before and after which bodies stand still.
     """
 
     train: View
@@ -28,6 +29,7 @@ class Lesson:
     validation_targets: NDArray[np.generic]
     classes: int
     draws: int = 1
+    pauses: bool = False
 
 
 class Course(msgspec.Struct, frozen=True, kw_only=True):

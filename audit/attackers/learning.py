@@ -22,6 +22,8 @@ _LEAST_STEPS: Final = 10
 """Of an epoch: of few sequences, each is seen several times."""
 _SHORTEST: Final = 0.7
 """Share of a clip, at least, that one training sample spans."""
+_LONGEST: Final = 2.5
+"""The same at most, where bodies stand still before the clip and after it."""
 
 
 class NetworkAttacker(Attacker):
@@ -50,7 +52,7 @@ class NetworkAttacker(Attacker):
 
     def learn(self, lesson: Lesson) -> Course:
         torch.manual_seed(self._seed)
-        self._classes = lesson.classes
+        self._classes, self._longest = lesson.classes, _LONGEST if lesson.pauses else 1.0
         self.network = self._create(lesson.classes or 1)
         x, y = self._see(lesson.train), self._targets(lesson.train_targets, first=True)
         held, wanted = self._see(lesson.validation), self._targets(lesson.validation_targets)
@@ -128,10 +130,10 @@ class NetworkAttacker(Attacker):
     def _spans(self, x: Tensor) -> tuple[Tensor, int]:
         """Training samples of clips (N, T, ...): random spans, and how many of each clip."""
         length = x.shape[1]
-        if self._span is None:  # a part of the clip, stretched to all of it
-            share = _SHORTEST + (1 - _SHORTEST) * torch.rand(len(x), 1, generator=self._random)
+        if self._span is None:  # a part of the clip, or more than it, stretched to all of it
+            share = _SHORTEST + (self._longest - _SHORTEST) * torch.rand(len(x), 1, generator=self._random)
             start = torch.rand(len(x), 1, generator=self._random) * (1 - share)
-            frames = ((start + share * (torch.arange(length) + 0.5) / length) * length).long()
+            frames = ((start + share * (torch.arange(length) + 0.5) / length) * length).long().clamp(0, length - 1)
             return x[torch.arange(len(x))[:, None], frames], 1
         repeats = max(1, min(4, length // self._span))
         start = torch.randint(length - self._span + 1, (len(x), repeats, 1), generator=self._random)
