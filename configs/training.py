@@ -323,10 +323,10 @@ class TokensObjective(Settings):
     """Of privacy: the divergence of attackers' predictions from the prior, half the worst attacker's, half the mean."""
     reconstruction: Weight = 50.0
     """Of the mean squared difference, square metres, between joints drawn and those of an average body that stands on
-    the same floor and moves as was seen a window before."""
+    the same floor and moves as was seen `tokens.delay` windows before."""
     motion: Weight = 0.0
     """Of the mean squared difference, square metres, between how far each joint moves in a window, as published, and
-    how far it was seen to move a window before: whatever the phase of a step."""
+    how far it was seen to move `tokens.delay` windows before: whatever the phase of a step."""
     surprise: Weight = 0.0
     """Of what a code says beside the action and the codes before it, in nats: the most by which persons who do the same
     can be told apart."""
@@ -335,7 +335,7 @@ class TokensObjective(Settings):
     drawing: Weight = 0.25
     """Of a recognizer that learns from what is drawn."""
     likeness: Weight = 0.5
-    """Of a recognizer that learns from recorded motion alone, and sees what is drawn."""
+    """Of two recognizers that learn from recorded motion alone, and see what is drawn."""
     hint: Weight = 0.5
     """Of a recognizer that sees what the encoder knows at the end of a clip: it finds what matters before codes do."""
     warm_up_epochs: int = Field(default=30, ge=0)

@@ -31,8 +31,6 @@ _STEEPEST = 1.0
 _BONE_M = 0.2
 _STILL = 1e-6
 """Square metres: joints that hardly move have no steep gradients."""
-
-
 _WHO_KNOW_MOTION: Final = ("convolutional", "recurrent")
 
 
@@ -42,7 +40,7 @@ class Told(NamedTuple):
     codes: Tensor
     drawn: Tensor
     likeness: Tensor
-    """...what is drawn, by one who knows recorded motion alone."""
+    """(R, N, classes), of what is drawn, by those who know recorded motion alone; then of recorded motion."""
     recorded: Tensor
     encoder: Tensor
     """...what the encoder knows in the end."""
@@ -246,7 +244,7 @@ class TokensTask(Task):
 
     def _reconstruction(self, directions: Tensor, drawn: Tensor, frames: Tensor) -> Tensor:
         """Mean squared difference, in square metres, between joints that are drawn and those of an average body that
-        moves as was seen a window before; at first, as in the first frame. Directions count besides, each as the end of
+        moves as was seen `delay` windows before; at first, as in the first frame. Directions count besides, each as the end of
         a bone of `_BONE_M`: else those of hands would count for nothing.
         """
         wanted = self._wanted(directions, drawn.shape[1])
@@ -256,8 +254,8 @@ class TokensTask(Task):
         return (apart * seen).sum() / seen.sum()
 
     def _motion(self, directions: Tensor, shown: Tensor, frames: Tensor) -> Tensor:
-        """Mean squared difference, in square metres, between how far joints move in a window, as drawn and as seen a
-        window before: a cycle that is drawn in another phase moves as far.
+        """Mean squared difference, in square metres, between how far joints move in a window, as drawn and as seen
+        `delay` windows before: a cycle that is drawn in another phase moves as far.
         """
         window = self._run.tokens.window
         wanted = self._wanted(directions, shown.shape[1])
@@ -287,7 +285,7 @@ def _there(counts: Tensor, longest: int) -> Tensor:
 
 def _last(coded: Coded, frames: Tensor) -> Tensor:
     """(N, hidden), what the encoder knows at each clip's end."""
-    return coded.hidden[torch.arange(len(frames), device=frames.device), (frames - 1).clamp_min(0)]
+    return coded.hidden[torch.arange(len(frames), device=frames.device), frames - 1]
 
 
 def _of_all(logits: Tensor, action: Tensor) -> Tensor:
