@@ -244,8 +244,8 @@ class TokensTask(Task):
 
     def _reconstruction(self, directions: Tensor, drawn: Tensor, frames: Tensor) -> Tensor:
         """Mean squared difference, in square metres, between joints that are drawn and those of an average body that
-        moves as was seen `delay` windows before; at first, as in the first frame. Directions count besides, each as the end of
-        a bone of `_BONE_M`: else those of hands would count for nothing.
+        moves as was seen `delay` windows before; at first, as in the first frame. Directions count besides, each as
+        the end of a bone of `_BONE_M`: else those of hands would count for nothing.
         """
         wanted = self._wanted(directions, drawn.shape[1])
         seen = _there(frames, drawn.shape[1])
