@@ -323,19 +323,12 @@ class TokensObjective(Settings):
     """Of privacy: the divergence of attackers' predictions from the prior, half the worst attacker's, half the mean."""
     reconstruction: Weight = 50.0
     """Of the mean squared difference, square metres, between joints drawn and those of an average body that stands on
-    the same floor and moves as was seen `tokens.delay` windows before."""
-    motion: Weight = 0.0
-    """Of the mean squared difference, square metres, between how far each joint moves in a window, as published, and
-    how far it was seen to move `tokens.delay` windows before: whatever the phase of a step."""
+    the same floor and does what was seen `tokens.delay` windows before, as it is typically done."""
     surprise: Weight = 0.0
     """Of what a code says beside the action and the codes before it, in nats: the most by which persons who do the same
     can be told apart."""
     usage: Weight = 0.1
     """Of the entropy of how often codes are used."""
-    drawing: Weight = 0.25
-    """Of a recognizer that learns from what is drawn."""
-    likeness: Weight = 0.5
-    """Of two recognizers that learn from recorded motion alone, and see what is drawn."""
     hint: Weight = 0.5
     """Of a recognizer that sees what the encoder knows at the end of a clip: it finds what matters before codes do."""
     warm_up_epochs: int = Field(default=30, ge=0)

@@ -1,7 +1,8 @@
-"""Training of motion tokens: a recognizer learns beside the anonymizer, attackers learn against it and begin anew.
+"""Training of motion tokens: codes that tell the action and, beside it, next to nothing; drawn as everybody does it.
 
-Attackers see codes, not bodies: what is drawn follows from codes, so nobody who sees bodies can know more, and codes
-are learned from a hundred times faster. Recognizers see both: what codes hold must show in what is drawn.
+What is drawn is compared with the typical course of the action, not with what was seen: so nothing is gained by codes
+that say how somebody does it. Attackers see codes, not bodies: what is drawn follows from codes, so nobody who sees
+bodies can know more, and codes are learned from a hundred times faster.
 """
 
 from typing import Final, NamedTuple, cast
@@ -10,77 +11,65 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset
 
 from skelanon.configs.training import TokensRun
-from skelanon.sensors.joints import JOINTS
 
-from .anonymizers.facing import DIRECTIONS, Facing
-from .anonymizers.tokens import Coded, Standing, TokenNetwork, smoothed
+from .anonymizers.facing import Facing
+from .anonymizers.tokens import Coded, Standing, TokenNetwork
 from .clip_of_codes import CodeClassifier, CodePredictor
 from .data.clips import Batch
 from .data.splits import Split, classes_of
 from .data.store import SkeletonDataset
 from .losses import kl_from_prior, prior_of
+from .stream_of_clips import Stream, augmented, halves, stream_of, wanted
 from .task import Learner, Sums, Task, step_together, targets, top_k
+from .typical_course import typical_course
 
 _GROWS = 20
 """Epochs in which alpha grows from nothing."""
 _STEEPEST = 1.0
 """Gradients are clipped to this norm: memory over a hundred frames has steep ones."""
-
 _BONE_M = 0.2
-_STILL = 1e-6
-"""Square metres: joints that hardly move have no steep gradients."""
-_WHO_KNOW_MOTION: Final = ("convolutional", "recurrent")
+_RESTS: Final = 4
+"""Windows at most between two clips."""
 
 
 class Told(NamedTuple):
-    """(N, classes) logits of actions: of..."""
+    """Of 2N clips, in N streams of two."""
 
-    codes: Tensor
-    drawn: Tensor
-    likeness: Tensor
-    """(R, N, classes), of what is drawn, by those who know recorded motion alone; then of recorded motion."""
-    recorded: Tensor
-    encoder: Tensor
-    """...what the encoder knows in the end."""
+    action: Tensor
+    """(2N, classes) logits, of codes."""
+    hint: Tensor
+    """The same, of what the encoder knows at each clip's end."""
     expected: Tensor
-    """(N, W, K) log-probabilities of codes, by the true action and the codes before."""
+    """(2N, W, K) log-probabilities of codes, by the true action and the codes before."""
 
 
 class Recognizer(nn.Module):
-    """Tells actions from codes, from what is drawn of them, from recorded motion, and from what the encoder knows."""
+    """Tells actions from codes, and from what the encoder knows; and codes from actions."""
 
     def __init__(self, codes: int, hidden: int, classes: int) -> None:
         super().__init__()
         self.of_codes = CodeClassifier("recurrent", codes, classes)
-        self.of_drawings = CodeClassifier("convolutional", DIRECTIONS, classes)
-        self.of_recorded = nn.ModuleList(CodeClassifier(kind, DIRECTIONS, classes) for kind in _WHO_KNOW_MOTION)
         self.of_encoder = nn.Linear(hidden, classes)
         self.codes = CodePredictor(codes, classes)
 
-    def forward(
-        self,
-        codes: Tensor,
-        named: Tensor,
-        drawn: Tensor,
-        recorded: Tensor,
-        seen: Tensor,
-        hidden: Tensor,
-        action: Tensor,
-    ) -> Told:
-        of_recorded = torch.stack([one(recorded, seen) for one in self.of_recorded])
-        self.of_recorded.requires_grad_(False)
-        likeness = torch.stack([one(drawn, seen) for one in self.of_recorded])
-        self.of_recorded.requires_grad_(True)
-        return Told(
-            self.of_codes(codes, named),
-            self.of_drawings(drawn, seen),
-            likeness,
-            of_recorded,
-            self.of_encoder(hidden),
-            self.codes(codes.detach(), action),
-        )
+    def forward(self, codes: Tensor, named: Tensor, hidden: Tensor, action: Tensor) -> Told:
+        return Told(self.of_codes(codes, named), self.of_encoder(hidden), self.codes(codes.detach(), action))
+
+
+class _Seen(NamedTuple):
+    """What becomes of N streams, in 2N clips: all first ones, then all second ones."""
+
+    coded: Coded
+    codes: Tensor
+    """(2N, W, K)."""
+    there: Tensor
+    """(2N, W), 1 where a code is a clip's own."""
+    drawn: Tensor
+    """(N, S, 72)."""
+    told: Told
 
 
 class TokensTask(Task):
@@ -111,52 +100,47 @@ class TokensTask(Task):
         self._prior = prior_of(torch.from_numpy(private[:, 0]), persons)
         self._steps = max(1, len(parts.train) // run.trainer.batch_size)
         self._facing, self._standing = Facing(), Standing()
+        self._courses = self._typical(self.clips(dataset, parts.train, run.data), len(parts.train))
 
     def setup(self, fabric: Fabric) -> None:
         super().setup(fabric)
         self._prior = self._prior.to(fabric.device)
+        self._courses = self._courses.to(fabric.device)
         self._facing.to(fabric.device)
         self._standing.to(fabric.device)
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
-        directions, frames = self._augmented(*self._seen(batch))
-        frames = self._until(frames, directions.shape[1])
-        run, form = self._run, self._run.tokens
-        coded, codes, drawn = self.learners["anonymizer"].wrapped(directions, run.gumbel)
-        there = _there(frames // form.window, codes.shape[1])
-        action, person = batch.targets.unbind(1)
+        run, window = self._run, self._run.tokens.window
+        directions, frames = augmented(*self._seen(batch), run.augmentation, window)
+        longest, device = directions.shape[1] // window, frames.device
+        rests = torch.randint(1, _RESTS + 1, frames.shape, device=device)
+        first = ((frames + window - 1) // window + rests).clamp_max(longest)
+        second = torch.randperm(len(frames), device=device)
+        stream = stream_of(directions, first * window, second, window)
+        action, person = (torch.cat([one, one[second]]) for one in batch.targets.unbind(1))
+        there = torch.cat([first, self._until(frames, directions.shape[1])[second] // window])
         self._renew(number)
-        attacked = self._attack(codes.detach(), there, person)
-        seen = _there(frames, drawn.shape[1])
-        shown, recorded = smoothed(drawn, form), smoothed(self._wanted(directions, drawn.shape[1]), form)
-        told = self.learners["recognizer"].wrapped(codes, there, shown, recorded, seen, _last(coded, frames), action)
+        seen = self._see(stream, there, action, run.gumbel)
+        attacked = self._attack(seen.codes.detach(), seen.there, person)
         private = torch.stack(
-            [kl_from_prior(one.wrapped(codes, there), self._prior) for one in self._adversaries.values()]
+            [kl_from_prior(one.wrapped(seen.codes, seen.there), self._prior) for one in self._adversaries.values()]
         )
         losses = {
-            "action_loss": cross_entropy(told.codes, action),
-            "drawing_loss": cross_entropy(told.drawn, action),
-            "likeness_loss": _of_all(told.likeness, action),
-            "recorded_loss": _of_all(told.recorded, action),
-            "hint_loss": cross_entropy(told.encoder, action),
+            "action_loss": cross_entropy(seen.told.action, action),
+            "hint_loss": cross_entropy(seen.told.hint, action),
             "private_loss": (private.max() + private.mean()) / 2,
-            "reconstruction_loss": self._reconstruction(directions, drawn, frames),
-            "surprise": _surprise(codes, told.expected.detach(), there),
-            "expectation_loss": _surprise(codes.detach(), told.expected, there),
-            "motion_loss": self._motion(directions, shown, frames),
-            "usage": _usage(coded, there),
+            "reconstruction_loss": self._reconstruction(seen.drawn, self._wanted(stream, action)).mean(),
+            "surprise": _surprise(seen.codes, seen.told.expected.detach(), seen.there),
+            "expectation_loss": _surprise(seen.codes.detach(), seen.told.expected, seen.there),
+            "usage": _usage(seen.coded),
         }
         objective = run.objective
         loss = (
             losses["action_loss"]
-            + objective.drawing * losses["drawing_loss"]
-            + objective.likeness * losses["likeness_loss"]
-            + losses["recorded_loss"]
             + objective.hint * losses["hint_loss"]
             + self._grown(number) * (objective.alpha * losses["private_loss"] + objective.surprise * losses["surprise"])
             + losses["expectation_loss"]
             + objective.reconstruction * losses["reconstruction_loss"]
-            + objective.motion * losses["motion_loss"]
             - objective.usage * losses["usage"]
         )
         step_together(loss, self.learners["anonymizer"], self.learners["recognizer"], steepest=_STEEPEST)
@@ -168,23 +152,38 @@ class TokensTask(Task):
 
     def measure(self, batch: Batch) -> Sums:
         directions, frames = self._seen(batch)
-        frames = self._until(frames, directions.shape[1])
-        coded, codes, drawn = self.learners["anonymizer"].wrapped(directions, 0.0)
-        there = _there(frames // self._run.tokens.window, codes.shape[1])
-        seen = _there(frames, drawn.shape[1])
-        form = self._run.tokens
-        shown, recorded = smoothed(drawn, form), smoothed(self._wanted(directions, drawn.shape[1]), form)
-        action = batch.targets[:, 0]
-        told = self.learners["recognizer"].wrapped(codes, there, shown, recorded, seen, _last(coded, frames), action)
-        reconstruction = self._reconstruction(directions, drawn, frames)
-        metrics: Sums = {"test_reconstruction": (reconstruction * len(codes), len(codes))}
-        metrics["test_surprise"] = (_surprise(codes, told.expected, there) * len(codes), len(codes))
-        metrics |= top_k(told.codes, action, "action") | top_k(told.drawn, action, "drawn_action")
-        metrics |= top_k(told.likeness.mean(0), action, "likeness")
-        metrics |= top_k(told.recorded.mean(0), action, "recorded_action")
+        window, count, longest = self._run.tokens.window, len(frames), directions.shape[1]
+        until = self._until(frames, longest)
+        second = torch.arange(count, device=frames.device).roll(1)
+        stream = stream_of(directions, torch.full_like(frames, longest), second, window)
+        action, person = (torch.cat([one, one[second]]) for one in batch.targets.unbind(1))
+        seen = self._see(stream, torch.cat([until, until[second]]) // window, action, 0.0)
+        apart = self._reconstruction(seen.drawn, self._wanted(stream, action))[:, :longest]
+        surprise = _surprise(seen.codes[:count], seen.told.expected[:count], seen.there[:count])
+        metrics: Sums = {
+            "test_reconstruction": (apart.mean(1).sum(), count),
+            "test_surprise": (surprise * count, count),
+        }
+        metrics |= top_k(seen.told.action[:count], action[:count], "action")
+        metrics |= top_k(seen.told.action[count:], action[count:], "next_action")
+        metrics |= top_k(self._likeness(seen.drawn[:, :longest]), action[:count], "drawn_action")
+        metrics |= top_k(self._likeness(seen.drawn[:, longest:]), action[count:], "next_drawn_action")
         for name, adversary in self._adversaries.items():
-            metrics |= top_k(adversary.wrapped(codes, there), batch.targets[:, 1], name)
+            metrics |= top_k(adversary.wrapped(seen.codes[:count], seen.there[:count]), person[:count], name)
         return metrics
+
+    def _see(self, stream: Stream, there: Tensor, action: Tensor, noise: float) -> _Seen:
+        """What becomes of streams; there: (2N,) windows of each clip."""
+        window = self._run.tokens.window
+        coded, codes, drawn = self.learners["anonymizer"].wrapped(stream.directions, noise)
+        longest = stream.directions.shape[1] // window // 2
+        codes = halves(codes, stream.second_at // window, longest)
+        begins = torch.cat([torch.zeros_like(stream.second_at), stream.second_at])
+        ends = (begins + there * window - 1).clamp_max(stream.directions.shape[1] - 1)
+        clip = torch.arange(len(stream.second_at), device=ends.device).repeat(2)
+        mask = _there(there, longest)
+        told = self.learners["recognizer"].wrapped(codes, mask, coded.hidden[clip, ends], action)
+        return _Seen(coded, codes, mask, drawn, told)
 
     def _seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, F, 72) directions of the frames that are looked at, and (N,) how many of them there are."""
@@ -195,29 +194,25 @@ class TokensTask(Task):
         held = torch.arange(rows.shape[1], device=rows.device).minimum(frames[:, None] - 1)  # (N, F)
         return directions.gather(1, held[..., None].expand_as(directions)), frames
 
+    def _typical(self, clips: "Dataset[Batch]", count: int) -> Tensor:
+        """(actions, F, 72), the typical course of each action; from its end on, its last frame."""
+        of: list[list[Tensor]] = [[] for _ in self.classes["action"]]
+        for number in range(count):
+            joints, present, target = clips[number]
+            directions, frames = self._seen(Batch(joints[None], present[None], target))
+            of[int(target[0])].append(directions[0, : int(frames)])
+        courses = [typical_course(some) for some in of]
+        longest = directions.shape[1]
+        return torch.stack([torch.cat([one, one[-1:].expand(longest - len(one), -1)]) for one in courses])
+
     def _until(self, frames: Tensor, longest: int) -> Tensor:
         """(N,) frames for which bodies are published that are there for `frames`."""
         slot = max(1, self._run.tokens.presence // self._run.tokens.stride)
         return ((frames + slot - 1) // slot * slot).clamp_max(longest)
 
-    def _augmented(self, directions: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Another pace, another beginning within the first window, noise."""
-        settings, window = self._run.augmentation, self._run.tokens.window
-        clips, longest, _ = directions.shape
-        device = directions.device
-        pace = torch.exp(settings.pace * (2 * torch.rand(clips, device=device) - 1))
-        start = torch.randint(0, window, (clips,), device=device)
-        at = start[:, None] + torch.arange(longest, device=device) * pace[:, None]  # (N, F), in recorded frames
-        last = (frames - 1)[:, None]
-        lower = at.long().minimum(last)
-        upper = (lower + 1).minimum(last)
-        share = (at - lower).clamp(0, 1)[..., None]
-        clip = torch.arange(clips, device=device)[:, None]
-        warped = torch.lerp(directions[clip, lower], directions[clip, upper], share)
-        fixed = torch.randn(clips, 1, warped.shape[2], device=device)
-        noisy = warped + settings.noise * (3 * fixed + torch.randn_like(warped))
-        left = ((frames - start).clamp_min(1) / pace).long().clamp(min(2 * window, longest), longest)
-        return noisy, left
+    def _wanted(self, stream: Stream, action: Tensor) -> Tensor:
+        late = self._run.tokens.delay * self._run.tokens.window - 1
+        return wanted(self._courses[action], stream, late)
 
     def _attack(self, codes: Tensor, there: Tensor, person: Tensor) -> Tensor:
         """Some steps of every attacker; returns the mean of their last losses."""
@@ -242,40 +237,20 @@ class TokensTask(Task):
         late = number / self._steps - self._run.objective.warm_up_epochs
         return min(1.0, max(0.0, late / _GROWS))
 
-    def _reconstruction(self, directions: Tensor, drawn: Tensor, frames: Tensor) -> Tensor:
-        """Mean squared difference, in square metres, between joints that are drawn and those of an average body that
-        moves as was seen `delay` windows before; at first, as in the first frame. Directions count besides, each as
-        the end of a bone of `_BONE_M`: else those of hands would count for nothing.
+    def _reconstruction(self, drawn: Tensor, wanted: Tensor) -> Tensor:
+        """(..., F, 72) twice to (..., F): mean squared difference, in square metres, between the joints of average
+        bodies with their feet on the floor. Directions count besides, each as the end of a bone of `_BONE_M`: else
+        those of hands would count for nothing.
         """
-        wanted = self._wanted(directions, drawn.shape[1])
-        seen = _there(frames, drawn.shape[1])
-        joints: Tensor = (self._standing(drawn) - self._standing(wanted)).square().mean(2)
-        apart = joints + _BONE_M**2 * (drawn - wanted).square().mean(2)
-        return (apart * seen).sum() / seen.sum()
+        joints: Tensor = (self._standing(drawn) - self._standing(wanted)).square().mean(-1)
+        return joints + _BONE_M**2 * (drawn - wanted).square().mean(-1)
 
-    def _motion(self, directions: Tensor, shown: Tensor, frames: Tensor) -> Tensor:
-        """Mean squared difference, in square metres, between how far joints move in a window, as drawn and as seen
-        `delay` windows before: a cycle that is drawn in another phase moves as far.
-        """
-        window = self._run.tokens.window
-        wanted = self._wanted(directions, shown.shape[1])
-        there = _there(frames // window, shown.shape[1] // window)
-        apart = (_way(self._standing(shown), window) - _way(self._standing(wanted), window)).square().mean(2)
-        return (apart * there).sum() / there.sum()
-
-    def _wanted(self, directions: Tensor, frames: int) -> Tensor:
-        """(N, frames, 72), what was seen `delay` windows before; at first, the first frame."""
+    def _likeness(self, drawn: Tensor) -> Tensor:
+        """(N, F, 72) to (N, actions): minus how far what is drawn is from the typical course of each action."""
         late = self._run.tokens.delay * self._run.tokens.window - 1
-        return torch.cat([directions[:, :1].expand(-1, late, -1), directions], 1)[:, :frames]
-
-
-def _way(joints: Tensor, window: int) -> Tensor:
-    """(N, F, 75) to (N, F // window, 25): how far each joint moves in each window, metres."""
-    steps = (joints[:, 1:] - joints[:, :-1]).reshape(len(joints), -1, JOINTS, 3).square().sum(3)
-    steps = torch.cat([torch.zeros_like(steps[:, :1]), steps], 1)
-    count = steps.shape[1] // window
-    ways: Tensor = (steps[:, : count * window] + _STILL).sqrt().reshape(len(steps), count, window, -1).sum(2)
-    return ways
+        courses = self._courses[:, : drawn.shape[1] - late]
+        apart = [self._reconstruction(drawn[:, late:], course[None]).mean(1) for course in courses]
+        return -torch.stack(apart, 1)
 
 
 def _there(counts: Tensor, longest: int) -> Tensor:
@@ -283,22 +258,12 @@ def _there(counts: Tensor, longest: int) -> Tensor:
     return (torch.arange(longest, device=counts.device) < counts[:, None]).float()
 
 
-def _last(coded: Coded, frames: Tensor) -> Tensor:
-    """(N, hidden), what the encoder knows at each clip's end."""
-    return coded.hidden[torch.arange(len(frames), device=frames.device), frames - 1]
-
-
-def _of_all(logits: Tensor, action: Tensor) -> Tensor:
-    """Of (R, N, classes), those of R recognizers: mean cross entropy."""
-    return cross_entropy(logits.flatten(0, 1), action.repeat(len(logits)))
-
-
 def _surprise(codes: Tensor, expected: Tensor, there: Tensor) -> Tensor:
     """Nats that the predictor did not expect: mean of all codes."""
     return -((codes * expected).sum(2) * there).sum() / there.sum()
 
 
-def _usage(coded: Coded, there: Tensor) -> Tensor:
+def _usage(coded: Coded) -> Tensor:
     """Entropy, in nats, of how often each code is named."""
-    share = (coded.logits.softmax(-1) * there[..., None]).sum((0, 1)) / there.sum()
+    share = coded.logits.softmax(-1).mean((0, 1))
     return -(share * share.clamp_min(1e-9).log()).sum()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, linear, one_hot
+from torch.nn.functional import linear, one_hot
 
 from skelanon.configs.training import TokensSettings
 from skelanon.sensors.body import bone_lengths, rest_directions
@@ -27,8 +27,6 @@ AHEAD_M = 3.0
 """Where drawn bodies stand: so far below the sensor, and so far before it."""
 _SPEED = 5.0
 """Differences of directions between two frames are small."""
-_LONGEST = 16
-"""Frames after which smoothing has forgotten."""
 _LEAST = 1e-6
 """A decoded direction shorter than this stays as it is."""
 
@@ -203,19 +201,6 @@ class MotionTokens(StreamModule):
             state = torch.where(there > 0, advanced, state)
             frames.append(self.anonymize(frame, None, state) * there[..., None, None])
         return torch.stack(frames, 1)
-
-
-def smoothed(drawn: Tensor, settings: TokensSettings) -> Tensor:
-    """(N, F, 72), what is drawn as it is published just before the next look: smoothed, and of length 1."""
-    age = torch.arange(_LONGEST * settings.stride, device=drawn.device)
-    weights = (age + 1) * (1 - settings.smoothing) ** age  # two low-pass filters in a row
-    weights = weights.reshape(_LONGEST, settings.stride).sum(1)
-    flat = drawn.transpose(1, 2).flatten(0, 1)[:, None]
-    padded = torch.cat([flat[..., :1].expand(-1, -1, _LONGEST - 1), flat], 2)
-    smooth = conv1d(padded, (weights / weights.sum()).flip(0)[None, None])
-    bones = smooth.reshape(len(drawn), DIRECTIONS, -1).transpose(1, 2).reshape(*drawn.shape[:2], -1, 3)
-    directions: Tensor = bones / (bones.square().sum(3, keepdim=True) + _LEAST).sqrt()
-    return directions.flatten(2)
 
 
 def _gru_step(gru: nn.GRU, x: Tensor, hidden: Tensor) -> Tensor:
