@@ -8,10 +8,11 @@ pytest.importorskip("torch", reason="needs skelanon[train]")
 import torch
 
 from skelanon.configs.training import AugmentationSettings
-from skelanon.train.stream_of_clips import augmented, halves, stream_of, wanted
+from skelanon.train.stream_of_clips import augmented, halves, postures, stream_of, wanted
 
-FIRST_OF = torch.tensor([8, 12, 16])
+BEGINS = torch.tensor([[0, 8], [4, 12], [8, 24]])
 SECOND = torch.tensor([2, 0, 1])
+FRAMES = 44
 
 
 def clips() -> torch.Tensor:
@@ -20,47 +21,74 @@ def clips() -> torch.Tensor:
     return numbers[..., None].expand(-1, -1, 72).clone()
 
 
+def rows() -> list[tuple[int, int, int, int]]:
+    """Of each stream its number, where its clips begin, and which is the second."""
+    return [(row, *BEGINS[row].tolist(), int(SECOND[row])) for row in range(3)]
+
+
+def held(clip: int, frames: int) -> torch.Tensor:
+    """(frames,), a clip as it goes on and is held."""
+    return 100.0 * clip + torch.arange(float(frames)).clamp_max(15)
+
+
 def test_one_clip_goes_over_into_the_other() -> None:
-    stream = stream_of(clips(), FIRST_OF, SECOND, 4)
-    assert stream.directions.shape == (3, 32, 72)
-    assert torch.equal(stream.second_at, FIRST_OF)
-    for row, (begins, second) in enumerate(zip(FIRST_OF.tolist(), SECOND.tolist(), strict=True)):
+    stream = stream_of(clips(), SECOND, BEGINS, FRAMES, 4)
+    assert stream.directions.shape == (3, FRAMES, 72)
+    assert torch.equal(stream.begins, BEGINS)
+    for row, first, begins, second in rows():
         seen = stream.directions[row, :, 0]
-        assert torch.equal(seen[: begins - 4], clips()[row, : begins - 4, 0])
-        assert torch.equal(seen[begins : begins + 16], clips()[second, : 32 - begins, 0])
-        assert (seen[begins + 16 :] == 100 * second + 15).all()  # held
-        before, after = seen[begins - 5], seen[begins]
+        assert (seen[:first] == 100 * row).all()
+        assert torch.equal(seen[first : begins - 4], held(row, begins - 4 - first))
+        assert torch.equal(seen[begins:], held(second, FRAMES - begins))
         between = seen[begins - 4 : begins]
-        assert ((between - before) * (between - after) < 0).all()
+        assert ((between - seen[begins - 5]) * (between - seen[begins]) < 0).all()
 
 
 def test_each_action_is_wanted_late_from_its_beginning() -> None:
     courses = torch.cat([clips(), 1000 + clips()[SECOND]])
-    stream = stream_of(clips(), FIRST_OF, SECOND, 4)
-    asked = wanted(courses, stream, 5)[..., 0]
-    for row, (begins, second) in enumerate(zip(FIRST_OF.tolist(), SECOND.tolist(), strict=True)):
-        assert (asked[row, :5] == 100 * row).all()
-        assert torch.equal(asked[row, 5 : begins + 5], 100.0 * row + torch.arange(begins))
-        later = asked[row, begins + 5 :]
-        assert torch.equal(later, 1000 + 100.0 * second + torch.arange(float(len(later))).clamp_max(15))
+    asked = wanted(courses, stream_of(clips(), SECOND, BEGINS, FRAMES, 4), 5)[..., 0]
+    for row, first, begins, second in rows():
+        assert (asked[row, : first + 5] == 100 * row).all()
+        assert torch.equal(asked[row, first + 5 : begins + 5], held(row, begins - first))
+        assert torch.equal(asked[row, begins + 5 :], 1000 + held(second, FRAMES - begins - 5))
 
 
 def test_codes_belong_to_the_clip_in_which_they_are_named() -> None:
-    codes = torch.arange(8).expand(3, -1)[..., None]
-    parts = halves(codes, torch.tensor([2, 3, 4]), 4)[..., 0]
-    assert parts.tolist() == [[0, 1, 2, 3]] * 3 + [[2, 3, 4, 5], [3, 4, 5, 6], [4, 5, 6, 7]]
+    codes = torch.arange(11).expand(3, -1)[..., None]
+    parts = halves(codes, BEGINS // 4, 4)[..., 0]
+    assert parts.tolist() == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5], [2, 3, 4, 5], [3, 4, 5, 6], [6, 7, 8, 9]]
 
 
 def test_augmentation_changes_pace_and_never_leaves_the_clip() -> None:
     ramp = torch.arange(24.0)[None, :, None].expand(64, 24, 72).clone()
     frames = torch.full((64,), 10)
     ramp[:, 10:] = 1e6  # what is there no more
-    warped, left = augmented(ramp, frames, AugmentationSettings(noise=0.0, pace=0.3), 2)
+    nobody = torch.ones(1, 72)
+    settings = AugmentationSettings(noise=0.0, posture=0.0, pace=0.3)
+    warped, left = augmented(ramp, frames, nobody, settings, 2)
     assert warped.amax() <= 9
-    steps = warped[torch.arange(64), 1, 0] - warped[torch.arange(64), 0, 0]
+    steps = warped[:, 4, 0] - warped[:, 3, 0]
     assert np.exp(-0.3) <= steps.min() < 0.85
     assert np.exp(0.3) >= steps.max() > 1.15
-    assert ((left >= 4) & (left <= 13)).all()
-    same, all_of_it = augmented(ramp, frames, AugmentationSettings(noise=0.0, pace=0.0), 1)
+    assert ((left >= 6) & (left <= 14)).all()
+    assert set(warped[:, 0, 0].tolist()) == {0.0, 1.0}
+    assert (warped[:, 0] == warped[:, 1]).all(1).any()  # some begin a frame later
+    as_it_is = AugmentationSettings(noise=0.0, posture=0.0, pace=0.0)
+    same, all_of_it = augmented(ramp, frames, nobody, as_it_is, 1)
     assert torch.equal(same[:, :10], ramp[:, :10])
     assert torch.equal(all_of_it, frames)
+
+
+def test_clips_get_more_or_less_of_the_posture_of_others() -> None:
+    torch.manual_seed(0)
+    bowed, upright = torch.randn(2, 72)
+    held = postures([[bowed.expand(9, -1), upright.expand(5, -1)], [bowed.expand(7, -1)]])
+    half = (bowed - upright) / 2
+    torch.testing.assert_close(held, torch.stack([half, -half, 0 * half]))
+    settings = AugmentationSettings(noise=0.0, posture=2.0, pace=0.0)
+    clips, frames = torch.randn(99, 6, 72), torch.full((99,), 6)
+    changes = augmented(clips, frames, held[:1], settings, 1)[0] - clips
+    assert torch.allclose(changes, changes[:, :1].expand_as(changes), atol=1e-5)  # the same all through a clip
+    share = changes[:, 0] @ half / half.square().sum()
+    torch.testing.assert_close(changes[:, 0], share[:, None] * half, atol=1e-5, rtol=0)
+    assert 1.5 < share.std() < 2.5

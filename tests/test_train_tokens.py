@@ -115,12 +115,23 @@ def test_what_is_drawn_is_to_be_what_all_who_do_it_have_in_common(make_run: Make
     course = task._courses[0][:6]
     apart = [(one[:, :6] - course).square().mean((1, 2)).mean() for one in (same, other)]
     assert apart[0] < apart[1]
-    at = torch.full_like(frames, 24)
     second = torch.arange(len(frames)).roll(1)
-    stream = Stream(torch.cat([directions, directions[second]], 1), at)
+    stream = Stream(torch.cat([directions, directions[second]], 1), torch.tensor([0, 24]).expand(len(frames), 2))
     wanted = task._wanted(stream, torch.cat([action, action[second]]))
     assert torch.equal(wanted[action == 1][:, 3:24], task._courses[1][:21].expand(int((action == 1).sum()), -1, -1))
     assert torch.equal(task._likeness(wanted[:, :24]).argmax(1), action)
+
+
+def test_clips_follow_each_other_in_whole_windows(make_run: MakeRun) -> None:
+    task, _ = task_of(settings(make_run))
+    torch.manual_seed(0)
+    begins, windows = task._begins(torch.full((400,), 7))
+    first, rest = begins[:, 0], begins[:, 1] - begins[:, 0] - 4  # seven frames are four windows
+    assert (set(first.tolist()), set(rest.tolist())) == ({0, 1, 2, 3}, {1, 2, 3, 4})
+    assert 0.5 < first.eq(0).float().mean() < 0.75
+    longest, windows = task._begins(torch.full((400,), 24))
+    assert set((longest[:, 1] - longest[:, 0]).tolist()) == {12}
+    assert int(longest.max()) + 12 == windows
 
 
 def test_attackers_learn_only_in_their_own_steps(make_run: MakeRun) -> None:

@@ -1,5 +1,6 @@
 """Clips one after the other, as a sensor sees them: who is done with one action does another."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,63 +14,76 @@ class Stream(NamedTuple):
 
     directions: Tensor
     """(N, S, 72)."""
-    second_at: Tensor
-    """(N,), the frame at which the second clip begins."""
+    begins: Tensor
+    """(N, 2), the frames at which the clips begin."""
 
 
-def stream_of(directions: Tensor, second_at: Tensor, second: Tensor, blend: int) -> Stream:
-    """(N, F, 72) directions of clips, held at the end, to streams of 2 F frames, also held.
+def stream_of(directions: Tensor, second: Tensor, begins: Tensor, frames: int, blend: int) -> Stream:
+    """(N, F, 72) directions of clips, held at the end, to streams of so many frames; at first and at the end, too, they
+    are held.
 
-    second_at: (N,), at most F, a multiple of `blend`; second: (N,), which clip then follows. In the `blend` frames
-    before it one goes over into the other.
+    second: (N,), which clip follows. begins: (N, 2); in the `blend` frames before the second clip, one goes over into
+    the other.
     """
     clips, longest, _ = directions.shape
-    at = torch.arange(2 * longest, device=directions.device).expand(clips, -1)
+    at = torch.arange(frames, device=directions.device)
     clip = torch.arange(clips, device=directions.device)[:, None]
-    later = at - second_at[:, None]
-    first = directions[clip, at.clamp_max(longest - 1)]
-    following = directions[second[:, None], later.clamp(0, longest - 1)]
-    share = ((later + blend + 1).float() / (blend + 1)).clamp(0, 1)[..., None]
-    return Stream(torch.lerp(first, following, share), second_at)
+    since = at - begins[..., None]  # (N, 2, S)
+    first, following = since.clamp(0, longest - 1).unbind(1)
+    share = ((since[:, 1] + blend + 1).float() / (blend + 1)).clamp(0, 1)[..., None]
+    return Stream(torch.lerp(directions[clip, first], directions[second[:, None], following], share), begins)
 
 
-def halves(values: Tensor, second_at: Tensor, longest: int) -> Tensor:
-    """(N, L, ...) of streams to (2 N, longest, ...): of all first clips, then of all second ones."""
+def halves(values: Tensor, begins: Tensor, longest: int) -> Tensor:
+    """(N, L, ...) of streams to (2 N, longest, ...): of all first clips, then of all second ones.
+
+    begins: (N, 2), in L, at most L - longest.
+    """
     at = torch.arange(longest, device=values.device)
     clip = torch.arange(len(values), device=values.device)[:, None]
-    return torch.cat([values[:, :longest], values[clip, second_at[:, None] + at]])
+    return torch.cat([values[clip, begin[:, None] + at] for begin in begins.unbind(1)])
 
 
 def wanted(courses: Tensor, stream: Stream, late: int) -> Tensor:
-    """(2 N, F, 72), courses of first actions, then of second ones, to (N, 2 F, 72): each begins `late` frames after
-    its clip and goes on to its end, then is held; before, its first frame.
+    """(2 N, F, 72), courses of first actions, then of second ones, to (N, S, 72): each begins `late` frames after its
+    clip and goes on to its end, then is held; before, its first frame.
     """
     first, second = courses.chunk(2)
     longest = first.shape[1]
-    at = torch.arange(2 * longest, device=courses.device) - late
+    at = torch.arange(stream.directions.shape[1], device=courses.device) - late
     clip = torch.arange(len(first), device=courses.device)[:, None]
-    later = at - stream.second_at[:, None]  # (N, 2 F)
-    before = first[:, at.clamp(0, longest - 1)]
-    return torch.where(later[..., None] < 0, before, second[clip, later.clamp(0, longest - 1)])
+    since = at - stream.begins[..., None]  # (N, 2, S)
+    one, other = since.clamp(0, longest - 1).unbind(1)
+    return torch.where(since[:, 1, :, None] < 0, first[clip, one], second[clip, other])
 
 
-def augmented(directions: Tensor, frames: Tensor, settings: AugmentationSettings, window: int) -> tuple[Tensor, Tensor]:
-    """Clips (N, F, 72) with another pace, another beginning within the first window, and noise; and how long they are.
+def postures(clips: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Of each action clips (F, 72), to (N, 72): how each clip's mean differs from that of all clips of its action."""
+    means = [torch.stack([clip.mean(0) for clip in some]) for some in clips]
+    return torch.cat([some - some.mean(0) for some in means])
 
-    frames: (N,), how long they were.
+
+def augmented(
+    directions: Tensor, frames: Tensor, held: Tensor, settings: AugmentationSettings, window: int
+) -> tuple[Tensor, Tensor]:
+    """Clips (N, F, 72) with another pace, a beginning up to a window earlier or later, a bit of somebody's posture, and
+    noise; and how long they are.
+
+    frames: (N,), how long they were; held: (postures, 72), of which each clip gets one, more or less or turned round.
     """
     clips, longest, _ = directions.shape
     device = directions.device
     pace = torch.exp(settings.pace * (2 * torch.rand(clips, device=device) - 1))
-    start = torch.randint(0, window, (clips,), device=device)
+    start = torch.randint(1 - window, window, (clips,), device=device)
     at = start[:, None] + torch.arange(longest, device=device) * pace[:, None]  # (N, F), in recorded frames
     last = (frames - 1)[:, None]
-    lower = at.long().minimum(last)
+    lower = at.clamp_min(0).long().minimum(last)
     upper = (lower + 1).minimum(last)
     share = (at - lower).clamp(0, 1)[..., None]
     clip = torch.arange(clips, device=device)[:, None]
     warped = torch.lerp(directions[clip, lower], directions[clip, upper], share)
     fixed = torch.randn(clips, 1, warped.shape[2], device=device)
-    noisy = warped + settings.noise * (3 * fixed + torch.randn_like(warped))
+    posture = held[torch.randint(len(held), (clips, 1), device=device)] * torch.randn(clips, 1, 1, device=device)
+    noisy = warped + settings.posture * posture + settings.noise * (3 * fixed + torch.randn_like(warped))
     left = ((frames - start).clamp_min(1) / pace).long().clamp(min(2 * window, longest), longest)
     return noisy, left

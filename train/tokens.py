@@ -22,7 +22,7 @@ from .data.clips import Batch
 from .data.splits import Split, classes_of
 from .data.store import SkeletonDataset
 from .losses import kl_from_prior, prior_of
-from .stream_of_clips import Stream, augmented, halves, stream_of, wanted
+from .stream_of_clips import Stream, augmented, halves, postures, stream_of, wanted
 from .task import Learner, Sums, Task, step_together, targets, top_k
 from .typical_course import typical_course
 
@@ -32,7 +32,7 @@ _STEEPEST = 1.0
 """Gradients are clipped to this norm: memory over a hundred frames has steep ones."""
 _BONE_M = 0.2
 _RESTS: Final = 4
-"""Windows at most between two clips."""
+"""Windows at most between two clips; before the first one, one less."""
 
 
 class Told(NamedTuple):
@@ -100,25 +100,26 @@ class TokensTask(Task):
         self._prior = prior_of(torch.from_numpy(private[:, 0]), persons)
         self._steps = max(1, len(parts.train) // run.trainer.batch_size)
         self._facing, self._standing = Facing(), Standing()
-        self._courses = self._typical(self.clips(dataset, parts.train, run.data), len(parts.train))
+        clips = self._clips_of(self.clips(dataset, parts.train, run.data), len(parts.train))
+        self._courses = self._typical(clips)
+        self._postures = postures(clips)
 
     def setup(self, fabric: Fabric) -> None:
         super().setup(fabric)
         self._prior = self._prior.to(fabric.device)
-        self._courses = self._courses.to(fabric.device)
+        self._courses, self._postures = self._courses.to(fabric.device), self._postures.to(fabric.device)
         self._facing.to(fabric.device)
         self._standing.to(fabric.device)
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
         run, window = self._run, self._run.tokens.window
-        directions, frames = augmented(*self._seen(batch), run.augmentation, window)
-        longest, device = directions.shape[1] // window, frames.device
-        rests = torch.randint(1, _RESTS + 1, frames.shape, device=device)
-        first = ((frames + window - 1) // window + rests).clamp_max(longest)
-        second = torch.randperm(len(frames), device=device)
-        stream = stream_of(directions, first * window, second, window)
+        directions, frames = augmented(*self._seen(batch), self._postures, run.augmentation, window)
+        second = torch.randperm(len(frames), device=frames.device)
+        begins, count = self._begins(frames)
+        stream = stream_of(directions, second, begins * window, count * window, window)
         action, person = (torch.cat([one, one[second]]) for one in batch.targets.unbind(1))
-        there = torch.cat([first, self._until(frames, directions.shape[1])[second] // window])
+        until = self._until(frames, directions.shape[1])[second] // window
+        there = torch.cat([begins[:, 1] - begins[:, 0], until])
         self._renew(number)
         seen = self._see(stream, there, action, run.gumbel)
         attacked = self._attack(seen.codes.detach(), seen.there, person)
@@ -155,7 +156,8 @@ class TokensTask(Task):
         window, count, longest = self._run.tokens.window, len(frames), directions.shape[1]
         until = self._until(frames, longest)
         second = torch.arange(count, device=frames.device).roll(1)
-        stream = stream_of(directions, torch.full_like(frames, longest), second, window)
+        begins = torch.tensor([0, longest], device=frames.device).expand(count, 2)
+        stream = stream_of(directions, second, begins, 2 * longest, window)
         action, person = (torch.cat([one, one[second]]) for one in batch.targets.unbind(1))
         seen = self._see(stream, torch.cat([until, until[second]]) // window, action, 0.0)
         apart = self._reconstruction(seen.drawn, self._wanted(stream, action))[:, :longest]
@@ -176,11 +178,10 @@ class TokensTask(Task):
         """What becomes of streams; there: (2N,) windows of each clip."""
         window = self._run.tokens.window
         coded, codes, drawn = self.learners["anonymizer"].wrapped(stream.directions, noise)
-        longest = stream.directions.shape[1] // window // 2
-        codes = halves(codes, stream.second_at // window, longest)
-        begins = torch.cat([torch.zeros_like(stream.second_at), stream.second_at])
-        ends = (begins + there * window - 1).clamp_max(stream.directions.shape[1] - 1)
-        clip = torch.arange(len(stream.second_at), device=ends.device).repeat(2)
+        longest = self._courses.shape[1] // window
+        codes = halves(codes, stream.begins // window, longest)
+        ends = stream.begins.T.flatten() + there * window - 1
+        clip = torch.arange(len(stream.begins), device=ends.device).repeat(2)
         mask = _there(there, longest)
         told = self.learners["recognizer"].wrapped(codes, mask, coded.hidden[clip, ends], action)
         return _Seen(coded, codes, mask, drawn, told)
@@ -194,16 +195,29 @@ class TokensTask(Task):
         held = torch.arange(rows.shape[1], device=rows.device).minimum(frames[:, None] - 1)  # (N, F)
         return directions.gather(1, held[..., None].expand_as(directions)), frames
 
-    def _typical(self, clips: "Dataset[Batch]", count: int) -> Tensor:
-        """(actions, F, 72), the typical course of each action; from its end on, its last frame."""
+    def _clips_of(self, clips: "Dataset[Batch]", count: int) -> list[list[Tensor]]:
+        """Of each action the directions (F, 72) of its clips."""
         of: list[list[Tensor]] = [[] for _ in self.classes["action"]]
         for number in range(count):
             joints, present, target = clips[number]
             directions, frames = self._seen(Batch(joints[None], present[None], target))
             of[int(target[0])].append(directions[0, : int(frames)])
-        courses = [typical_course(some) for some in of]
-        longest = directions.shape[1]
+        return of
+
+    def _typical(self, clips: list[list[Tensor]]) -> Tensor:
+        """(actions, F, 72), the typical course of each action; from its end on, its last frame."""
+        courses = [typical_course(some) for some in clips]
+        longest = self._run.data.frames // self._run.tokens.stride
         return torch.stack([torch.cat([one, one[-1:].expand(longest - len(one), -1)]) for one in courses])
+
+    def _begins(self, frames: Tensor) -> tuple[Tensor, int]:
+        """(N, 2), the windows in which clips begin, the first often at once, and how many windows there are then."""
+        window = self._run.tokens.window
+        longest = self._courses.shape[1] // window
+        first = torch.randint(-_RESTS, _RESTS, frames.shape, device=frames.device).clamp_min(0)
+        rests = torch.randint(1, _RESTS + 1, frames.shape, device=frames.device)
+        lasts = ((frames + window - 1) // window + rests).clamp_max(longest)
+        return torch.stack([first, first + lasts], 1), 2 * longest + _RESTS - 1
 
     def _until(self, frames: Tensor, longest: int) -> Tensor:
         """(N,) frames for which bodies are published that are there for `frames`."""
