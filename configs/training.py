@@ -353,8 +353,6 @@ class AugmentationSettings(Settings):
 
     noise: float = Field(default=0.02, ge=0, le=1)
     """Gaussian noise on directions; three times as much is fixed for a clip."""
-    posture: float = Field(default=1.0, ge=0, le=10)
-    """How much of the way in which one training clip, drawn anew, differs from the mean of its action."""
     pace: float = Field(default=0.2, ge=0, le=1)
     """Clips go up to exp(pace) times faster or slower."""
 

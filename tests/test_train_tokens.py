@@ -112,14 +112,27 @@ def test_what_is_drawn_is_to_be_what_all_who_do_it_have_in_common(make_run: Make
     directions, frames = task._seen(batch)
     action = batch.targets[:, 0]
     same, other = directions[action == 0], directions[action == 1]
-    course = task._courses[0][:6]
+    course = task._courses[0][:6]  # the miniature's actions differ all along
     apart = [(one[:, :6] - course).square().mean((1, 2)).mean() for one in (same, other)]
     assert apart[0] < apart[1]
     second = torch.arange(len(frames)).roll(1)
     stream = Stream(torch.cat([directions, directions[second]], 1), torch.tensor([0, 24]).expand(len(frames), 2))
-    wanted = task._wanted(stream, torch.cat([action, action[second]]))
-    assert torch.equal(wanted[action == 1][:, 3:24], task._courses[1][:21].expand(int((action == 1).sum()), -1, -1))
-    assert torch.equal(task._likeness(wanted[:, :24]).argmax(1), action)
+    onset = torch.full((len(frames), 2), 3)  # in the second window
+    wanted = task._wanted(stream, onset, torch.cat([action, action[second]]))
+    assert torch.equal(wanted[action == 1][:, 5:29], task._courses[1].expand(int((action == 1).sum()), -1, -1))
+    first, following = task._likeness(wanted, stream, onset)
+    assert torch.equal(first.argmax(1), action)
+    assert torch.equal(following.argmax(1), action[second])
+
+
+def test_a_clip_begins_where_a_joint_has_moved_by_ten_centimetres(make_run: MakeRun) -> None:
+    task, _ = task_of(settings(make_run))
+    standing = constant(rest_directions()[list(BONES)])
+    clips = standing.repeat(3, 10, 1, 1)  # of the first, nothing moves
+    for row, frame in ((1, 4), (2, 7)):
+        clips[row, frame:, BONES.index(INDEX["ElbowLeft"])] = torch.tensor([0.0, 0.0, -1.0])
+        clips[row, frame - 1, BONES.index(INDEX["HandTipLeft"])] = torch.tensor([0.0, -0.6, -0.8])  # some centimetres
+    assert task._onset(clips.flatten(2)).tolist() == [0, 4, 7]
 
 
 def test_clips_follow_each_other_in_whole_windows(make_run: MakeRun) -> None:

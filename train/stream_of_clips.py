@@ -1,6 +1,5 @@
 """Clips one after the other, as a sensor sees them: who is done with one action does another."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,38 +43,34 @@ def halves(values: Tensor, begins: Tensor, longest: int) -> Tensor:
     return torch.cat([values[clip, begin[:, None] + at] for begin in begins.unbind(1)])
 
 
-def wanted(courses: Tensor, stream: Stream, late: int) -> Tensor:
-    """(2 N, F, 72), courses of first actions, then of second ones, to (N, S, 72): each begins `late` frames after its
-    clip and goes on to its end, then is held; before, its first frame.
+def wanted(courses: Tensor, starts: Tensor, frames: int) -> Tensor:
+    """(2 N, F, 72), courses of first actions, then of second ones, to (N, frames, 72).
+
+    starts: (N, 2), the frame at which each begins; it goes on to its end, then is held; before the first, its first
+    frame.
     """
     first, second = courses.chunk(2)
     longest = first.shape[1]
-    at = torch.arange(stream.directions.shape[1], device=courses.device) - late
+    at = torch.arange(frames, device=courses.device)
     clip = torch.arange(len(first), device=courses.device)[:, None]
-    since = at - stream.begins[..., None]  # (N, 2, S)
+    since = at - starts[..., None]  # (N, 2, S)
     one, other = since.clamp(0, longest - 1).unbind(1)
     return torch.where(since[:, 1, :, None] < 0, first[clip, one], second[clip, other])
 
 
-def postures(clips: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Of each action clips (F, 72), to (N, 72): how each clip's mean differs from that of all clips of its action."""
-    means = [torch.stack([clip.mean(0) for clip in some]) for some in clips]
-    return torch.cat([some - some.mean(0) for some in means])
-
-
 def augmented(
-    directions: Tensor, frames: Tensor, held: Tensor, settings: AugmentationSettings, window: int
-) -> tuple[Tensor, Tensor]:
-    """Clips (N, F, 72) with another pace, a beginning up to a window earlier or later, a bit of somebody's posture, and
-    noise; and how long they are.
+    directions: Tensor, frames: Tensor, onset: Tensor, settings: AugmentationSettings, window: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Clips (N, F, 72) with another pace, a rest of less than a window before, and noise; how long they are, and when
+    they begin to move.
 
-    frames: (N,), how long they were; held: (postures, 72), of which each clip gets one, more or less or turned round.
+    frames: (N,), how long they were; onset: (N,), when they began to move.
     """
     clips, longest, _ = directions.shape
     device = directions.device
     pace = torch.exp(settings.pace * (2 * torch.rand(clips, device=device) - 1))
-    start = torch.randint(1 - window, window, (clips,), device=device)
-    at = start[:, None] + torch.arange(longest, device=device) * pace[:, None]  # (N, F), in recorded frames
+    rest = torch.randint(window, (clips,), device=device)
+    at = torch.arange(longest, device=device) * pace[:, None] - rest[:, None]  # (N, F), in recorded frames
     last = (frames - 1)[:, None]
     lower = at.clamp_min(0).long().minimum(last)
     upper = (lower + 1).minimum(last)
@@ -83,7 +78,6 @@ def augmented(
     clip = torch.arange(clips, device=device)[:, None]
     warped = torch.lerp(directions[clip, lower], directions[clip, upper], share)
     fixed = torch.randn(clips, 1, warped.shape[2], device=device)
-    posture = held[torch.randint(len(held), (clips, 1), device=device)] * torch.randn(clips, 1, 1, device=device)
-    noisy = warped + settings.posture * posture + settings.noise * (3 * fixed + torch.randn_like(warped))
-    left = ((frames - start).clamp_min(1) / pace).long().clamp(min(2 * window, longest), longest)
-    return noisy, left
+    noisy = warped + settings.noise * (3 * fixed + torch.randn_like(warped))
+    left = ((frames + rest) / pace).long().clamp(min(2 * window, longest), longest)
+    return noisy, left, ((onset + rest) / pace).long().clamp_max(longest - 1)

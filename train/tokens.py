@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 
 from skelanon.configs.training import TokensRun
+from skelanon.sensors.joints import JOINTS
 
 from .anonymizers.facing import Facing
 from .anonymizers.tokens import Coded, Standing, TokenNetwork
@@ -22,7 +23,7 @@ from .data.clips import Batch
 from .data.splits import Split, classes_of
 from .data.store import SkeletonDataset
 from .losses import kl_from_prior, prior_of
-from .stream_of_clips import Stream, augmented, halves, postures, stream_of, wanted
+from .stream_of_clips import Stream, augmented, halves, stream_of, wanted
 from .task import Learner, Sums, Task, step_together, targets, top_k
 from .typical_course import typical_course
 
@@ -31,6 +32,7 @@ _GROWS = 20
 _STEEPEST = 1.0
 """Gradients are clipped to this norm: memory over a hundred frames has steep ones."""
 _BONE_M = 0.2
+_MOVES_M = 0.1
 _RESTS: Final = 4
 """Windows at most between two clips; before the first one, one less."""
 
@@ -100,24 +102,24 @@ class TokensTask(Task):
         self._prior = prior_of(torch.from_numpy(private[:, 0]), persons)
         self._steps = max(1, len(parts.train) // run.trainer.batch_size)
         self._facing, self._standing = Facing(), Standing()
-        clips = self._clips_of(self.clips(dataset, parts.train, run.data), len(parts.train))
-        self._courses = self._typical(clips)
-        self._postures = postures(clips)
+        self._courses = self._typical(self.clips(dataset, parts.train, run.data), len(parts.train))
 
     def setup(self, fabric: Fabric) -> None:
         super().setup(fabric)
         self._prior = self._prior.to(fabric.device)
-        self._courses, self._postures = self._courses.to(fabric.device), self._postures.to(fabric.device)
+        self._courses = self._courses.to(fabric.device)
         self._facing.to(fabric.device)
         self._standing.to(fabric.device)
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
         run, window = self._run, self._run.tokens.window
-        directions, frames = augmented(*self._seen(batch), self._postures, run.augmentation, window)
+        recorded, frames = self._seen(batch)
+        directions, frames, onset = augmented(recorded, frames, self._onset(recorded), run.augmentation, window)
         second = torch.randperm(len(frames), device=frames.device)
         begins, count = self._begins(frames)
         stream = stream_of(directions, second, begins * window, count * window, window)
         action, person = (torch.cat([one, one[second]]) for one in batch.targets.unbind(1))
+        asked = self._wanted(stream, torch.stack([onset, onset[second]], 1), action)
         until = self._until(frames, directions.shape[1])[second] // window
         there = torch.cat([begins[:, 1] - begins[:, 0], until])
         self._renew(number)
@@ -130,7 +132,7 @@ class TokensTask(Task):
             "action_loss": cross_entropy(seen.told.action, action),
             "hint_loss": cross_entropy(seen.told.hint, action),
             "private_loss": (private.max() + private.mean()) / 2,
-            "reconstruction_loss": self._reconstruction(seen.drawn, self._wanted(stream, action)).mean(),
+            "reconstruction_loss": self._reconstruction(seen.drawn, asked).mean(),
             "surprise": _surprise(seen.codes, seen.told.expected.detach(), seen.there),
             "expectation_loss": _surprise(seen.codes.detach(), seen.told.expected, seen.there),
             "usage": _usage(seen.coded),
@@ -160,7 +162,9 @@ class TokensTask(Task):
         stream = stream_of(directions, second, begins, 2 * longest, window)
         action, person = (torch.cat([one, one[second]]) for one in batch.targets.unbind(1))
         seen = self._see(stream, torch.cat([until, until[second]]) // window, action, 0.0)
-        apart = self._reconstruction(seen.drawn, self._wanted(stream, action))[:, :longest]
+        onset = self._onset(directions)
+        onset = torch.stack([onset, onset[second]], 1)
+        apart = self._reconstruction(seen.drawn, self._wanted(stream, onset, action))[:, :longest]
         surprise = _surprise(seen.codes[:count], seen.told.expected[:count], seen.there[:count])
         metrics: Sums = {
             "test_reconstruction": (apart.mean(1).sum(), count),
@@ -168,8 +172,8 @@ class TokensTask(Task):
         }
         metrics |= top_k(seen.told.action[:count], action[:count], "action")
         metrics |= top_k(seen.told.action[count:], action[count:], "next_action")
-        metrics |= top_k(self._likeness(seen.drawn[:, :longest]), action[:count], "drawn_action")
-        metrics |= top_k(self._likeness(seen.drawn[:, longest:]), action[count:], "next_drawn_action")
+        first, following = self._likeness(seen.drawn, stream, onset)
+        metrics |= top_k(first, action[:count], "drawn_action") | top_k(following, action[count:], "next_drawn_action")
         for name, adversary in self._adversaries.items():
             metrics |= top_k(adversary.wrapped(seen.codes[:count], seen.there[:count]), person[:count], name)
         return metrics
@@ -195,19 +199,16 @@ class TokensTask(Task):
         held = torch.arange(rows.shape[1], device=rows.device).minimum(frames[:, None] - 1)  # (N, F)
         return directions.gather(1, held[..., None].expand_as(directions)), frames
 
-    def _clips_of(self, clips: "Dataset[Batch]", count: int) -> list[list[Tensor]]:
-        """Of each action the directions (F, 72) of its clips."""
+    def _typical(self, clips: "Dataset[Batch]", count: int) -> Tensor:
+        """(actions, F, 72), the typical course of each action from where it begins to move; then its last frame."""
         of: list[list[Tensor]] = [[] for _ in self.classes["action"]]
         for number in range(count):
             joints, present, target = clips[number]
             directions, frames = self._seen(Batch(joints[None], present[None], target))
             of[int(target[0])].append(directions[0, : int(frames)])
-        return of
-
-    def _typical(self, clips: list[list[Tensor]]) -> Tensor:
-        """(actions, F, 72), the typical course of each action; from its end on, its last frame."""
-        courses = [typical_course(some) for some in clips]
-        longest = self._run.data.frames // self._run.tokens.stride
+        courses = [typical_course(some) for some in of]
+        courses = [course[max(0, int(self._onset(course[None])) - 1) :] for course in courses]
+        longest = directions.shape[1]
         return torch.stack([torch.cat([one, one[-1:].expand(longest - len(one), -1)]) for one in courses])
 
     def _begins(self, frames: Tensor) -> tuple[Tensor, int]:
@@ -224,9 +225,21 @@ class TokensTask(Task):
         slot = max(1, self._run.tokens.presence // self._run.tokens.stride)
         return ((frames + slot - 1) // slot * slot).clamp_max(longest)
 
-    def _wanted(self, stream: Stream, action: Tensor) -> Tensor:
-        late = self._run.tokens.delay * self._run.tokens.window - 1
-        return wanted(self._courses[action], stream, late)
+    def _wanted(self, stream: Stream, onset: Tensor, action: Tensor) -> Tensor:
+        """(N, S, 72), what is to be drawn: courses of (2 N,) actions, each `delay` windows after the window in which
+        its clip began to move.
+
+        onset: (N, 2), frames from the clips' beginnings to that.
+        """
+        window = self._run.tokens.window
+        starts = stream.begins + onset // window * window + self._run.tokens.delay * window - 1
+        return wanted(self._courses[action], starts, stream.directions.shape[1])
+
+    def _onset(self, directions: Tensor) -> Tensor:
+        """(N, F, 72) to (N,): the first frame in which a joint is `_MOVES_M` from where it was in the first; else 0."""
+        joints = self._standing(directions).unflatten(2, (JOINTS, 3))
+        moved: Tensor = (joints - joints[:, :1]).norm(dim=3).amax(2) > _MOVES_M
+        return moved.int().argmax(1)
 
     def _attack(self, codes: Tensor, there: Tensor, person: Tensor) -> Tensor:
         """Some steps of every attacker; returns the mean of their last losses."""
@@ -259,12 +272,15 @@ class TokensTask(Task):
         joints: Tensor = (self._standing(drawn) - self._standing(wanted)).square().mean(-1)
         return joints + _BONE_M**2 * (drawn - wanted).square().mean(-1)
 
-    def _likeness(self, drawn: Tensor) -> Tensor:
-        """(N, F, 72) to (N, actions): minus how far what is drawn is from the typical course of each action."""
-        late = self._run.tokens.delay * self._run.tokens.window - 1
-        courses = self._courses[:, : drawn.shape[1] - late]
-        apart = [self._reconstruction(drawn[:, late:], course[None]).mean(1) for course in courses]
-        return -torch.stack(apart, 1)
+    def _likeness(self, drawn: Tensor, stream: Stream, onset: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, actions) twice: minus how far what is drawn of the first clip, and of the second, is from each action."""
+        likeness = []
+        for number in range(len(self._courses)):
+            action = torch.full((2 * len(drawn),), number, device=drawn.device)
+            likeness.append(-self._reconstruction(drawn, self._wanted(stream, onset, action)))
+        late, half = self._run.tokens.delay * self._run.tokens.window, drawn.shape[1] // 2
+        each = torch.stack(likeness, 1)  # (N, actions, S)
+        return each[:, :, late:half].mean(2), each[:, :, half + late :].mean(2)
 
 
 def _there(counts: Tensor, longest: int) -> Tensor:
