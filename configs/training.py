@@ -305,7 +305,8 @@ class TokensSettings(Settings):
     window: int = Field(default=8, ge=1, le=32)
     """Frames that are looked at for each code."""
     delay: int = Field(default=1, ge=1, le=8)
-    """Windows by which what is drawn is late: it is drawn with the codes that were named meanwhile."""
+    """Windows by which what is drawn is late: it is drawn with the codes that were named meanwhile. Recognizers that
+    know recorded motion want to see an action from its beginning, which is drawn best by who knows its middle."""
     presence: int = Field(default=0, ge=0, le=3600)
     """Bodies are published for a multiple of so many frames: they stay as they were last seen. 0: until they leave."""
     hidden: int = Field(default=96, ge=4, le=1024)
@@ -317,13 +318,14 @@ class TokensSettings(Settings):
 
 
 class TokensObjective(Settings):
-    """CE(action of codes) + alpha * privacy + reconstruction * MSE(joints) - usage * H(codes), and further CE."""
+    """CE(action of codes) + alpha * privacy + surprise * H(code | action, codes before) + reconstruction * MSE(joints)
+    - usage * H(codes) + hint * CE(action of the encoder)."""
 
     alpha: Weight
     """Of privacy: the divergence of attackers' predictions from the prior, half the worst attacker's, half the mean."""
     reconstruction: Weight = 50.0
     """Of the mean squared difference, square metres, between joints drawn and those of an average body that stands on
-    the same floor and does what was seen `tokens.delay` windows before, as it is typically done."""
+    the same floor and does what is done as it is typically done, `tokens.delay` windows late."""
     surprise: Weight = 0.0
     """Of what a code says beside the action and the codes before it, in nats: the most by which persons who do the same
     can be told apart."""
@@ -332,7 +334,7 @@ class TokensObjective(Settings):
     hint: Weight = 0.5
     """Of a recognizer that sees what the encoder knows at the end of a clip: it finds what matters before codes do."""
     warm_up_epochs: int = Field(default=30, ge=0)
-    """Epochs without alpha; over the next 20 it grows to its full weight."""
+    """Epochs without alpha and surprise, in which codes learn to tell actions; over the next 20 both grow."""
 
 
 class TokensAdversaries(Settings):

@@ -28,7 +28,7 @@ from .task import Learner, Sums, Task, step_together, targets, top_k
 from .typical_course import typical_course
 
 _GROWS = 20
-"""Epochs in which alpha grows from nothing."""
+"""Epochs in which alpha and surprise grow from nothing."""
 _STEEPEST = 1.0
 """Gradients are clipped to this norm: memory over a hundred frames has steep ones."""
 _BONE_M = 0.2
