@@ -25,7 +25,6 @@ from skelanon.train.data.clips import Batch, clip
 from skelanon.train.data.splits import split
 from skelanon.train.data.store import SkeletonDataset
 from skelanon.train.errors import CheckpointError
-from skelanon.train.stream_of_clips import Stream
 from skelanon.train.tokens import TokensTask, _surprise
 from skelanon.train.trained import load_anonymizer, load_tokens
 from skelanon.train.trainer import create_fabric, create_task, train
@@ -107,7 +106,7 @@ def test_what_is_drawn_is_to_be_what_all_who_do_it_have_in_common(make_run: Make
     """One course for each action, late, whoever was seen; and who is drawn so is told right."""
     task, batch = task_of(settings(make_run, tokens={"codes": 8, "hidden": 16, "window": 2, "delay": 2}))
     assert task._courses.shape == (len(task.classes["action"]), 24, 72)
-    lengths = task._courses.unflatten(2, (24, 3)).norm(dim=3)
+    lengths = task._courses.reshape(-1, 24, 24, 3).norm(dim=3)
     torch.testing.assert_close(lengths, torch.ones_like(lengths))
     directions, frames = task._seen(batch)
     action = batch.targets[:, 0]
@@ -115,14 +114,12 @@ def test_what_is_drawn_is_to_be_what_all_who_do_it_have_in_common(make_run: Make
     course = task._courses[0][:6]  # the miniature's actions differ all along
     apart = [(one[:, :6] - course).square().mean((1, 2)).mean() for one in (same, other)]
     assert apart[0] < apart[1]
-    second = torch.arange(len(frames)).roll(1)
-    stream = Stream(torch.cat([directions, directions[second]], 1), torch.tensor([0, 24]).expand(len(frames), 2))
-    onset = torch.full((len(frames), 2), 3)  # in the second window
-    wanted = task._wanted(stream, onset, torch.cat([action, action[second]]))
+    pairs = task._in_order(batch)._replace(onset=torch.full((len(frames), 2), 3))  # in the second window
+    wanted = task._wanted(pairs, pairs.action)
     assert torch.equal(wanted[action == 1][:, 5:29], task._courses[1].expand(int((action == 1).sum()), -1, -1))
-    first, following = task._likeness(wanted, stream, onset)
+    first, following = task._likeness(wanted, pairs)
     assert torch.equal(first.argmax(1), action)
-    assert torch.equal(following.argmax(1), action[second])
+    assert torch.equal(following.argmax(1), action.roll(1))
 
 
 def test_a_clip_begins_where_a_joint_has_moved_by_ten_centimetres(make_run: MakeRun) -> None:

@@ -36,7 +36,7 @@ def test_what_is_peculiar_to_one_is_shared_out() -> None:
     persons = [raising(24, offset) for offset in (-0.6, 0.0, 0.6)]
     course = typical_course([*persons, raising(30)])
     assert course[:, 0].abs().max() < 0.02
-    lengths = course.unflatten(1, (24, 3)).norm(dim=2)
+    lengths = course.reshape(-1, 24, 3).norm(dim=2)
     torch.testing.assert_close(lengths, torch.ones_like(lengths))
     assert typical_course(persons[:1]).sub(persons[0]).abs().max() < 1e-6
 

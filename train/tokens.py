@@ -61,8 +61,21 @@ class Recognizer(nn.Module):
         return Told(self.of_codes(codes, named), self.of_encoder(hidden), self.codes(codes.detach(), action))
 
 
+class _Pairs(NamedTuple):
+    """N streams of two clips each; of these 2N, all first ones come first."""
+
+    stream: Stream
+    there: Tensor
+    """(2N,), how many windows each clip has."""
+    onset: Tensor
+    """(N, 2), frames from the beginning of each clip until it moves."""
+    action: Tensor
+    person: Tensor
+    """(2N,) class numbers."""
+
+
 class _Seen(NamedTuple):
-    """What becomes of N streams, in 2N clips: all first ones, then all second ones."""
+    """What becomes of them."""
 
     coded: Coded
     codes: Tensor
@@ -112,27 +125,19 @@ class TokensTask(Task):
         self._standing.to(fabric.device)
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
-        run, window = self._run, self._run.tokens.window
-        recorded, frames = self._seen(batch)
-        directions, frames, onset = augmented(recorded, frames, self._onset(recorded), run.augmentation, window)
-        second = torch.randperm(len(frames), device=frames.device)
-        begins, count = self._begins(frames)
-        stream = stream_of(directions, second, begins * window, count * window, window)
-        action, person = (torch.cat([one, one[second]]) for one in batch.targets.unbind(1))
-        asked = self._wanted(stream, torch.stack([onset, onset[second]], 1), action)
-        until = self._until(frames, directions.shape[1])[second] // window
-        there = torch.cat([begins[:, 1] - begins[:, 0], until])
+        run = self._run
+        pairs = self._paired(batch)
         self._renew(number)
-        seen = self._see(stream, there, action, run.gumbel)
-        attacked = self._attack(seen.codes.detach(), seen.there, person)
+        seen = self._see(pairs, run.gumbel)
+        attacked = self._attack(seen.codes.detach(), seen.there, pairs.person)
         private = torch.stack(
             [kl_from_prior(one.wrapped(seen.codes, seen.there), self._prior) for one in self._adversaries.values()]
         )
         losses = {
-            "action_loss": cross_entropy(seen.told.action, action),
-            "hint_loss": cross_entropy(seen.told.hint, action),
+            "action_loss": cross_entropy(seen.told.action, pairs.action),
+            "hint_loss": cross_entropy(seen.told.hint, pairs.action),
             "private_loss": (private.max() + private.mean()) / 2,
-            "reconstruction_loss": self._reconstruction(seen.drawn, asked).mean(),
+            "reconstruction_loss": self._reconstruction(seen.drawn, self._wanted(pairs, pairs.action)).mean(),
             "surprise": _surprise(seen.codes, seen.told.expected.detach(), seen.there),
             "expectation_loss": _surprise(seen.codes.detach(), seen.told.expected, seen.there),
             "usage": _usage(seen.coded),
@@ -154,40 +159,56 @@ class TokensTask(Task):
         }
 
     def measure(self, batch: Batch) -> Sums:
-        directions, frames = self._seen(batch)
-        window, count, longest = self._run.tokens.window, len(frames), directions.shape[1]
-        until = self._until(frames, longest)
-        second = torch.arange(count, device=frames.device).roll(1)
-        begins = torch.tensor([0, longest], device=frames.device).expand(count, 2)
-        stream = stream_of(directions, second, begins, 2 * longest, window)
-        action, person = (torch.cat([one, one[second]]) for one in batch.targets.unbind(1))
-        seen = self._see(stream, torch.cat([until, until[second]]) // window, action, 0.0)
-        onset = self._onset(directions)
-        onset = torch.stack([onset, onset[second]], 1)
-        apart = self._reconstruction(seen.drawn, self._wanted(stream, onset, action))[:, :longest]
-        surprise = _surprise(seen.codes[:count], seen.told.expected[:count], seen.there[:count])
+        pairs = self._in_order(batch)
+        seen = self._see(pairs, 0.0)
+        count, longest = len(pairs.onset), self._courses.shape[1]
+        apart = self._reconstruction(seen.drawn, self._wanted(pairs, pairs.action))[:, :longest]
+        codes, there = seen.codes[:count], seen.there[:count]
         metrics: Sums = {
             "test_reconstruction": (apart.mean(1).sum(), count),
-            "test_surprise": (surprise * count, count),
+            "test_surprise": (_surprise(codes, seen.told.expected[:count], there) * count, count),
         }
-        metrics |= top_k(seen.told.action[:count], action[:count], "action")
-        metrics |= top_k(seen.told.action[count:], action[count:], "next_action")
-        first, following = self._likeness(seen.drawn, stream, onset)
-        metrics |= top_k(first, action[:count], "drawn_action") | top_k(following, action[count:], "next_drawn_action")
+        first, following = pairs.action.chunk(2)
+        metrics |= top_k(seen.told.action[:count], first, "action") | top_k(
+            seen.told.action[count:], following, "next_action"
+        )
+        drawn, next_drawn = self._likeness(seen.drawn, pairs)
+        metrics |= top_k(drawn, first, "drawn_action") | top_k(next_drawn, following, "next_drawn_action")
         for name, adversary in self._adversaries.items():
-            metrics |= top_k(adversary.wrapped(seen.codes[:count], seen.there[:count]), person[:count], name)
+            metrics |= top_k(adversary.wrapped(codes, there), pairs.person[:count], name)
         return metrics
 
-    def _see(self, stream: Stream, there: Tensor, action: Tensor, noise: float) -> _Seen:
-        """What becomes of streams; there: (2N,) windows of each clip."""
+    def _paired(self, batch: Batch) -> _Pairs:
+        """Clips changed, in pairs that are drawn anew, with rests of any length."""
         window = self._run.tokens.window
+        recorded, frames = self._seen(batch)
+        directions, frames, onset = augmented(recorded, frames, self._onset(recorded), self._run.augmentation, window)
+        second = torch.randperm(len(frames), device=frames.device)
+        begins, count = self._begins(frames)
+        there = torch.cat([begins[:, 1] - begins[:, 0], self._until(frames, directions.shape[1])[second] // window])
+        stream = stream_of(directions, second, begins * window, count * window, window)
+        return _pairs(stream, there, onset, second, batch.targets)
+
+    def _in_order(self, batch: Batch) -> _Pairs:
+        """Clips as recorded, each as if it were alone, then the one before it in the batch."""
+        directions, frames = self._seen(batch)
+        window, longest = self._run.tokens.window, directions.shape[1]
+        second = torch.arange(len(frames), device=frames.device).roll(1)
+        begins = torch.tensor([0, longest], device=frames.device).expand(len(frames), 2)
+        until = self._until(frames, longest) // window
+        stream = stream_of(directions, second, begins, 2 * longest, window)
+        return _pairs(stream, torch.cat([until, until[second]]), self._onset(directions), second, batch.targets)
+
+    def _see(self, pairs: _Pairs, noise: float) -> _Seen:
+        """What becomes of streams, codes chosen with some Gumbel noise."""
+        stream, window = pairs.stream, self._run.tokens.window
         coded, codes, drawn = self.learners["anonymizer"].wrapped(stream.directions, noise)
         longest = self._courses.shape[1] // window
         codes = halves(codes, stream.begins // window, longest)
-        ends = stream.begins.T.flatten() + there * window - 1
+        ends = stream.begins.T.flatten() + pairs.there * window - 1
         clip = torch.arange(len(stream.begins), device=ends.device).repeat(2)
-        mask = _there(there, longest)
-        told = self.learners["recognizer"].wrapped(codes, mask, coded.hidden[clip, ends], action)
+        mask = _there(pairs.there, longest)
+        told = self.learners["recognizer"].wrapped(codes, mask, coded.hidden[clip, ends], pairs.action)
         return _Seen(coded, codes, mask, drawn, told)
 
     def _seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -225,15 +246,13 @@ class TokensTask(Task):
         slot = max(1, self._run.tokens.presence // self._run.tokens.stride)
         return ((frames + slot - 1) // slot * slot).clamp_max(longest)
 
-    def _wanted(self, stream: Stream, onset: Tensor, action: Tensor) -> Tensor:
+    def _wanted(self, pairs: _Pairs, action: Tensor) -> Tensor:
         """(N, S, 72), what is to be drawn: courses of (2 N,) actions, each `delay` windows after the window in which
         its clip began to move.
-
-        onset: (N, 2), frames from the clips' beginnings to that.
         """
         window = self._run.tokens.window
-        starts = stream.begins + onset // window * window + self._run.tokens.delay * window - 1
-        return wanted(self._courses[action], starts, stream.directions.shape[1])
+        starts = pairs.stream.begins + pairs.onset // window * window + self._run.tokens.delay * window - 1
+        return wanted(self._courses[action], starts, pairs.stream.directions.shape[1])
 
     def _onset(self, directions: Tensor) -> Tensor:
         """(N, F, 72) to (N,): the first frame in which a joint is `_MOVES_M` from where it was in the first; else 0."""
@@ -272,15 +291,21 @@ class TokensTask(Task):
         joints: Tensor = (self._standing(drawn) - self._standing(wanted)).square().mean(-1)
         return joints + _BONE_M**2 * (drawn - wanted).square().mean(-1)
 
-    def _likeness(self, drawn: Tensor, stream: Stream, onset: Tensor) -> tuple[Tensor, Tensor]:
+    def _likeness(self, drawn: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor]:
         """(N, actions) twice: minus how far what is drawn of the first clip, and of the second, is from each action."""
         likeness = []
         for number in range(len(self._courses)):
-            action = torch.full((2 * len(drawn),), number, device=drawn.device)
-            likeness.append(-self._reconstruction(drawn, self._wanted(stream, onset, action)))
+            action = torch.full_like(pairs.action, number)
+            likeness.append(-self._reconstruction(drawn, self._wanted(pairs, action)))
         late, half = self._run.tokens.delay * self._run.tokens.window, drawn.shape[1] // 2
         each = torch.stack(likeness, 1)  # (N, actions, S)
         return each[:, :, late:half].mean(2), each[:, :, half + late :].mean(2)
+
+
+def _pairs(stream: Stream, there: Tensor, onset: Tensor, second: Tensor, targets: Tensor) -> _Pairs:
+    """Streams of which the second clips are those numbered `second`."""
+    action, person = (torch.cat([one, one[second]]) for one in targets.unbind(1))
+    return _Pairs(stream, there, torch.stack([onset, onset[second]], 1), action, person)
 
 
 def _there(counts: Tensor, longest: int) -> Tensor:
