@@ -35,6 +35,16 @@ def test_the_maximum_is_taken_anew_in_each_draw() -> None:
     assert both.high >= one.high
 
 
+def test_what_was_found_lies_in_its_interval() -> None:
+    """Eight guessers, each of whom calls everybody the same person: of persons drawn anew one of them tells more."""
+    persons = np.repeat(np.arange(8), 50)
+    guessers = np.stack([persons == one for one in range(8)]).astype(np.float64)
+    found = guessers.mean(1).max()
+    low, high = bootstrap_maximum(guessers, persons)
+    assert low == found == 0.125
+    assert high > 0.3
+
+
 def test_r_squared_of_a_guess_of_the_truth_and_of_worse() -> None:
     truth = np.array([1.6, 1.7, 1.8, 1.9])
     assert r_squared(truth, truth) == 1
