@@ -97,7 +97,7 @@ class Anonymizer:
         works, start = [], 0
         for sensor, frame in frames:
             if frame.discontinuity:
-                self._tracks[sensor].clear()
+                self._tracks[sensor].part(frame.captured_ns)
             end = start + len(frame.track_ids)
             usable = [body for body, good in enumerate(complete[start:end]) if good]
             ids = [frame.track_ids[body] for body in usable]

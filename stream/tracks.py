@@ -30,6 +30,8 @@ class Rows:
 
 MAX_TRACKS: Final = 128
 """Of one sensor; beyond it the track unseen for longest ends."""
+_NOBODY: Final = 1 << 64
+"""From here on, no sensor has track ids."""
 
 
 @dataclass(slots=True)
@@ -75,7 +77,7 @@ class Tracks:
     def update(self, track_ids: Iterable[int], captured_ns: int) -> list[Track]:
         """The track of each id, in order; new ids start tracks, those unseen for too long end."""
         if captured_ns < self._newest_ns - self._timeout_ns:  # the clock was set back
-            self.clear()
+            self.part(captured_ns)
         self._newest_ns = captured_ns
         tracks = self._tracks
         seen = []
@@ -114,10 +116,19 @@ class Tracks:
             track.seen_ns = captured_ns
         return held
 
-    def clear(self) -> None:
-        """End all tracks (another recording, a loop, a jump in time)."""
-        for track_id in list(self._tracks):
-            self._end(track_id)
+    def part(self, captured_ns: int) -> None:
+        """Nobody is who was there before (another recording, a loop, a jump in time): tracks end, but those that must
+        still be published are held, and known to no id.
+        """
+        for track_id, track in list(self._tracks.items()):
+            if not track.left:
+                self._end(track_id)
+            elif track_id < _NOBODY:
+                del self._tracks[track_id]
+                parted = _NOBODY + track.public_id
+                self._tracks[parted] = track
+                track.sample.slots[track.slot] = parted
+            track.seen_ns = captured_ns
 
     def _start(self, track_id: int, captured_ns: int) -> None:
         sample = next((s for s in self._samples if None in s.slots), None)

@@ -1,6 +1,7 @@
 """Bodies that are published for whole slots of frames: when somebody leaves does not show."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,11 +112,29 @@ def test_bodies_have_slots_of_their_own(body_frame: Frames, scripted_runner: Run
         assert [len(outcome.frame.bodies) for outcome in outcomes] == [2] * 8 + [1] * 8 + [0] * 4
 
 
-def test_a_jump_in_the_recording_ends_what_is_held(body_frame: Frames, scripted_runner: Runners) -> None:
-    anonymizer = Anonymizer(scripted_runner(presence_frames=30), sensors=1)
-    frames = [*stay(body_frame, 5, absent=2), no_bodies(7 * FRAME_NS, discontinuity=True)]
-    outcomes = published(anonymizer, frames)
-    assert [len(outcome.frame.bodies) for outcome in outcomes] == [1] * 7 + [0]
+@pytest.mark.parametrize("bodies_per_sample", [1, 2])
+@pytest.mark.parametrize("jump_ns", [0, 10**12, -(10**12)])
+def test_a_body_outlasts_its_recording(
+    body_frame: Frames, scripted_runner: Runners, bodies_per_sample: int, jump_ns: int
+) -> None:
+    """Five frames, then another recording of which the sensor's id, and maybe the clock, are others'."""
+    runner = scripted_runner(presence_frames=12, bodies_per_sample=bodies_per_sample)
+    frames = stay(body_frame, 5, absent=0, first=10**5)
+    later_ns = jump_ns + (10**5 + 5) * FRAME_NS
+    following = [body_frame(7, captured_ns=later_ns + number * FRAME_NS) for number in range(3)]
+    following[0] = replace(following[0], discontinuity=True)
+    following += [no_bodies(later_ns + number * FRAME_NS) for number in range(3, 20)]
+    outcomes = published(Anonymizer(runner, sensors=1), [*frames, *following])
+    ids = [{body.id for body in outcome.frame.bodies} for outcome in outcomes]
+    first, second = ids[0], ids[-9] - ids[0]
+    assert ids == [first] * 5 + [first | second] * 7 + [second] * 5 + [set()] * 8
+    assert (len(first), len(second)) == (1, 1)
+
+
+def test_without_slots_nobody_outlasts_a_recording(body_frame: Frames, scripted_runner: Runners) -> None:
+    frames = [*stay(body_frame, 5, absent=0), no_bodies(7 * FRAME_NS, discontinuity=True)]
+    outcomes = published(Anonymizer(scripted_runner(), sensors=1), frames)
+    assert [len(outcome.frame.bodies) for outcome in outcomes] == [1] * 5 + [0]
 
 
 def test_a_held_body_that_fails_the_guard_is_withheld(body_frame: Frames, scripted_runner: Runners) -> None:

@@ -59,10 +59,10 @@ def test_two_bodies_share_a_sample_and_keep_their_slots() -> None:
     assert not newcomer.sample.fresh  # the state that 2 shares goes on
 
 
-def test_clear_ends_everything_and_resets_on_return() -> None:
+def test_parting_ends_everything_and_resets_on_return() -> None:
     tracks = make(size=2)
     before = {track.public_id for track in tracks.update([1, 2], 0)}
-    tracks.clear()
+    tracks.part(0)
     assert len(tracks) == 0
     after = {track.public_id for track in tracks.update([1, 2], 1)}
     assert before.isdisjoint(after)
@@ -73,7 +73,7 @@ def test_sensors_never_share_a_row() -> None:
     ours, theirs = Tracks(rows, 1, SECOND), Tracks(rows, 1, SECOND)
     used = [t.sample.row for t in ours.update([1, 2], 0)] + [t.sample.row for t in theirs.update([1, 2], 0)]
     assert sorted(used) == [0, 1, 2, 3]
-    ours.clear()
+    ours.part(0)
     assert {t.sample.row for t in theirs.update([1, 2, 3], 1)} == {2, 3, 0}
 
 
