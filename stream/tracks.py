@@ -31,7 +31,7 @@ class Rows:
 MAX_TRACKS: Final = 128
 """Of one sensor; beyond it the track unseen for longest ends."""
 _NOBODY: Final = 1 << 64
-"""From here on, no sensor has track ids."""
+"""From here on, ids are of tracks that have parted from their sensor's; those of sensors have 64 bits."""
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class Tracks:
         for track_id, track in list(self._tracks.items()):
             if not track.left:
                 self._end(track_id)
-            elif track_id < _NOBODY:
+            else:
                 del self._tracks[track_id]
                 parted = _NOBODY + track.public_id
                 self._tracks[parted] = track
