@@ -45,12 +45,14 @@ def test_one_clip_goes_over_into_the_other() -> None:
 
 
 def test_each_action_is_wanted_from_its_beginning() -> None:
-    courses = torch.cat([clips(), 1000 + clips()[SECOND]])
-    asked = wanted(courses, BEGINS + 5, FRAMES)[..., 0]
-    for row, first, begins, second in rows():
-        assert (asked[row, : first + 5] == 100 * row).all()
-        assert torch.equal(asked[row, first + 5 : begins + 5], held(row, begins - first))
-        assert torch.equal(asked[row, begins + 5 :], 1000 + held(second, FRAMES - begins - 5))
+    first_actions, second_actions = torch.tensor([2, 0, 1]), torch.tensor([1, 1, 0])
+    asked = wanted(clips(), torch.cat([first_actions, second_actions]), BEGINS + 5, FRAMES)
+    assert asked.shape == (3, FRAMES, 72)
+    for row, first, begins, _ in rows():
+        one, other = int(first_actions[row]), int(second_actions[row])
+        assert (asked[row, : first + 5, 0] == 100 * one).all()
+        assert torch.equal(asked[row, first + 5 : begins + 5, 0], held(one, begins - first))
+        assert torch.equal(asked[row, begins + 5 :, 0], held(other, FRAMES - begins - 5))
 
 
 def test_codes_belong_to_the_clip_in_which_they_are_named() -> None:

@@ -25,6 +25,7 @@ from skelanon.train.data.clips import Batch, clip
 from skelanon.train.data.splits import split
 from skelanon.train.data.store import SkeletonDataset
 from skelanon.train.errors import CheckpointError
+from skelanon.train.stream_of_clips import wanted
 from skelanon.train.tokens import TokensTask, _surprise
 from skelanon.train.trained import load_anonymizer, load_tokens
 from skelanon.train.trainer import create_fabric, create_task, train
@@ -95,7 +96,7 @@ def test_sitting_down_counts_for_more_than_a_thumb_and_a_thumb_for_something(mak
     def costs(*joints: str) -> float:
         drawn = standing.clone()
         drawn[[BONES.index(INDEX[joint]) for joint in joints]] = toward_the_sensor
-        return float(task._reconstruction(drawn.flatten()[None], standing.flatten()[None]))
+        return float((task._figures(drawn.flatten()) - task._figures(standing.flatten())).square().sum())
 
     assert costs() == 0
     assert costs("KneeLeft", "KneeRight") > 10 * costs("ThumbLeft", "ThumbRight")
@@ -103,23 +104,36 @@ def test_sitting_down_counts_for_more_than_a_thumb_and_a_thumb_for_something(mak
 
 
 def test_what_is_drawn_is_to_be_what_all_who_do_it_have_in_common(make_run: MakeRun) -> None:
-    """One course for each action, late, whoever was seen; and who is drawn so is told right."""
+    """One course for each action, whoever was seen."""
     task, batch = task_of(settings(make_run, tokens={"codes": 8, "hidden": 16, "window": 2, "delay": 2}))
-    assert task._courses.shape == (len(task.classes["action"]), 24, 72)
-    lengths = task._courses.reshape(-1, 24, 24, 3).norm(dim=3)
-    torch.testing.assert_close(lengths, torch.ones_like(lengths))
-    directions, frames = task._seen(batch)
+    assert task._courses.shape == (len(task.classes["action"]), 24, 75 + 72)
+    lengths = task._courses[..., 75:].reshape(-1, 24, 24, 3).norm(dim=3)
+    torch.testing.assert_close(lengths, torch.full_like(lengths, 0.2))
+    directions, _ = task._seen(batch)
     action = batch.targets[:, 0]
-    same, other = directions[action == 0], directions[action == 1]
     course = task._courses[0][:6]  # the miniature's actions differ all along
-    apart = [(one[:, :6] - course).square().mean((1, 2)).mean() for one in (same, other)]
+    apart = [(task._figures(directions[action == one][:, :6]) - course).square().mean((1, 2)).mean() for one in (0, 1)]
     assert apart[0] < apart[1]
-    pairs = task._in_order(batch)._replace(onset=torch.full((len(frames), 2), 3))  # in the second window
-    wanted = task._wanted(pairs, pairs.action)
-    assert torch.equal(wanted[action == 1][:, 5:29], task._courses[1].expand(int((action == 1).sum()), -1, -1))
-    first, following = task._likeness(wanted, pairs)
-    assert torch.equal(first.argmax(1), action)
-    assert torch.equal(following.argmax(1), action.roll(1))
+
+
+def test_who_is_drawn_late_by_a_window_more_or_less_is_drawn_well(make_run: MakeRun) -> None:
+    """By two windows more he is not; and who is drawn so is told right."""
+    task, batch = task_of(settings(make_run, tokens={"codes": 8, "hidden": 16, "window": 2, "delay": 2}))
+    pairs = task._in_order(batch)
+    pairs = pairs._replace(onset=torch.full_like(pairs.onset, 3))  # in the second window: drawn from frame 2 + 4 - 1
+    begins = pairs.stream.begins
+
+    def drawn(late: int) -> torch.Tensor:
+        return wanted(task._courses, pairs.action, begins + 5 + late, pairs.stream.directions.shape[1])
+
+    for late in (-2, 0, 2):
+        apart = task._apart(drawn(late), pairs, pairs.action)
+        assert apart.shape == pairs.action.shape
+        torch.testing.assert_close(apart, torch.zeros_like(apart))
+        first, following = task._likeness(drawn(late), pairs)
+        assert torch.equal(torch.cat([first, following]).argmax(1), pairs.action)
+    assert (task._apart(drawn(-4), pairs, pairs.action) > 0).all()
+    assert (task._apart(drawn(4), pairs, pairs.action) > 0).all()
 
 
 def test_a_clip_begins_where_a_joint_has_moved_by_ten_centimetres(make_run: MakeRun) -> None:

@@ -43,19 +43,16 @@ def halves(values: Tensor, begins: Tensor, longest: int) -> Tensor:
     return torch.cat([values[clip, begin[:, None] + at] for begin in begins.unbind(1)])
 
 
-def wanted(courses: Tensor, starts: Tensor, frames: int) -> Tensor:
-    """(2 N, F, 72), courses of first actions, then of second ones, to (N, frames, 72).
+def wanted(courses: Tensor, action: Tensor, starts: Tensor, frames: int) -> Tensor:
+    """Courses (actions, F, D) to (N, frames, D): those of first actions, then of second ones.
 
-    starts: (N, 2), the frame at which each begins; it goes on to its end, then is held; before the first, its first
-    frame.
+    action: (2N,), first ones, then second ones. starts: (N, 2), the frame at which each begins; it goes on to its end,
+    then is held; before the first, its first frame.
     """
-    first, second = courses.chunk(2)
-    longest = first.shape[1]
-    at = torch.arange(frames, device=courses.device)
-    clip = torch.arange(len(first), device=courses.device)[:, None]
-    since = at - starts[..., None]  # (N, 2, S)
-    one, other = since.clamp(0, longest - 1).unbind(1)
-    return torch.where(since[:, 1, :, None] < 0, first[clip, one], second[clip, other])
+    longest = courses.shape[1]
+    since = torch.arange(frames, device=courses.device) - starts[..., None]  # (N, 2, frames)
+    first, following = (since.clamp(0, longest - 1) + action.reshape(2, -1).T[..., None] * longest).unbind(1)
+    return courses.flatten(0, 1)[torch.where(since[:, 1] < 0, first, following)]
 
 
 def augmented(

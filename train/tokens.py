@@ -137,7 +137,7 @@ class TokensTask(Task):
             "action_loss": cross_entropy(seen.told.action, pairs.action),
             "hint_loss": cross_entropy(seen.told.hint, pairs.action),
             "private_loss": (private.max() + private.mean()) / 2,
-            "reconstruction_loss": self._reconstruction(seen.drawn, self._wanted(pairs, pairs.action)).mean(),
+            "reconstruction_loss": self._apart(self._figures(seen.drawn), pairs, pairs.action).mean(),
             "surprise": _surprise(seen.codes, seen.told.expected.detach(), seen.there),
             "expectation_loss": _surprise(seen.codes.detach(), seen.told.expected, seen.there),
             "usage": _usage(seen.coded),
@@ -161,18 +161,17 @@ class TokensTask(Task):
     def measure(self, batch: Batch) -> Sums:
         pairs = self._in_order(batch)
         seen = self._see(pairs, 0.0)
-        count, longest = len(pairs.onset), self._courses.shape[1]
-        apart = self._reconstruction(seen.drawn, self._wanted(pairs, pairs.action))[:, :longest]
+        count, figures = len(pairs.onset), self._figures(seen.drawn)
         codes, there = seen.codes[:count], seen.there[:count]
         metrics: Sums = {
-            "test_reconstruction": (apart.mean(1).sum(), count),
+            "test_reconstruction": (self._apart(figures, pairs, pairs.action)[:count].sum(), count),
             "test_surprise": (_surprise(codes, seen.told.expected[:count], there) * count, count),
         }
         first, following = pairs.action.chunk(2)
         metrics |= top_k(seen.told.action[:count], first, "action") | top_k(
             seen.told.action[count:], following, "next_action"
         )
-        drawn, next_drawn = self._likeness(seen.drawn, pairs)
+        drawn, next_drawn = self._likeness(figures, pairs)
         metrics |= top_k(drawn, first, "drawn_action") | top_k(next_drawn, following, "next_drawn_action")
         for name, adversary in self._adversaries.items():
             metrics |= top_k(adversary.wrapped(codes, there), pairs.person[:count], name)
@@ -221,7 +220,7 @@ class TokensTask(Task):
         return directions.gather(1, held[..., None].expand_as(directions)), frames
 
     def _typical(self, clips: "Dataset[Batch]", count: int) -> Tensor:
-        """(actions, F, 72), the typical course of each action from where it begins to move; then its last frame."""
+        """(actions, F, 147), figures of the typical course of each action from where it begins to move; then held."""
         of: list[list[Tensor]] = [[] for _ in self.classes["action"]]
         for number in range(count):
             joints, present, target = clips[number]
@@ -230,7 +229,8 @@ class TokensTask(Task):
         courses = [typical_course(some) for some in of]
         courses = [course[max(0, int(self._onset(course[None])) - 1) :] for course in courses]
         longest = directions.shape[1]
-        return torch.stack([torch.cat([one, one[-1:].expand(longest - len(one), -1)]) for one in courses])
+        held = [torch.cat([course, course[-1:].expand(longest - len(course), -1)]) for course in courses]
+        return self._figures(torch.stack(held))
 
     def _begins(self, frames: Tensor) -> tuple[Tensor, int]:
         """(N, 2), the windows in which clips begin, the first often at once, and how many windows there are then."""
@@ -246,13 +246,22 @@ class TokensTask(Task):
         slot = max(1, self._run.tokens.presence // self._run.tokens.stride)
         return ((frames + slot - 1) // slot * slot).clamp_max(longest)
 
-    def _wanted(self, pairs: _Pairs, action: Tensor) -> Tensor:
-        """(N, S, 72), what is to be drawn: courses of (2 N,) actions, each `delay` windows after the window in which
-        its clip began to move.
+    def _apart(self, figures: Tensor, pairs: _Pairs, action: Tensor) -> Tensor:
+        """(N, S, D) figures, (2N,) actions to (2N,), how far each clip's part is from the course of an action.
+
+        The course begins `delay` windows after the window in which the clip began to move, or one window earlier or
+        later, whichever is nearest: who begins on the border of two windows is drawn as others are.
         """
-        window = self._run.tokens.window
-        starts = pairs.stream.begins + pairs.onset // window * window + self._run.tokens.delay * window - 1
-        return wanted(self._courses[action], starts, pairs.stream.directions.shape[1])
+        stream, window = pairs.stream, self._run.tokens.window
+        late = self._run.tokens.delay * window
+        starts = stream.begins + pairs.onset // window * window + late - 1
+        frames = figures.shape[1]
+        second = (torch.arange(frames, device=figures.device) >= stream.begins[:, 1:] + late).float()
+        each = []
+        for shift in (-window, 0, window):
+            apart = (figures - wanted(self._courses, action, starts + shift, frames)).square().sum(2) / (3 * JOINTS)
+            each.append(torch.cat([_mean(apart, 1 - second), _mean(apart, second)]))
+        return torch.stack(each).amin(0)
 
     def _onset(self, directions: Tensor) -> Tensor:
         """(N, F, 72) to (N,): the first frame in which a joint is `_MOVES_M` from where it was in the first; else 0."""
@@ -283,23 +292,23 @@ class TokensTask(Task):
         late = number / self._steps - self._run.objective.warm_up_epochs
         return min(1.0, max(0.0, late / _GROWS))
 
-    def _reconstruction(self, drawn: Tensor, wanted: Tensor) -> Tensor:
-        """(..., F, 72) twice to (..., F): mean squared difference, in square metres, between the joints of average
-        bodies with their feet on the floor. Directions count besides, each as the end of a bone of `_BONE_M`: else
-        those of hands would count for nothing.
+    def _figures(self, directions: Tensor) -> Tensor:
+        """(..., 72) to (..., 147), metres: the joints of average bodies with their feet on the floor; and directions,
+        each as the end of a bone of `_BONE_M`: else those of hands would count for nothing.
         """
-        joints: Tensor = (self._standing(drawn) - self._standing(wanted)).square().mean(-1)
-        return joints + _BONE_M**2 * (drawn - wanted).square().mean(-1)
+        return torch.cat([self._standing(directions), _BONE_M * directions], -1)
 
-    def _likeness(self, drawn: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor]:
+    def _likeness(self, figures: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor]:
         """(N, actions) twice: minus how far what is drawn of the first clip, and of the second, is from each action."""
-        likeness = []
-        for number in range(len(self._courses)):
-            action = torch.full_like(pairs.action, number)
-            likeness.append(-self._reconstruction(drawn, self._wanted(pairs, action)))
-        late, half = self._run.tokens.delay * self._run.tokens.window, drawn.shape[1] // 2
-        each = torch.stack(likeness, 1)  # (N, actions, S)
-        return each[:, :, late:half].mean(2), each[:, :, half + late :].mean(2)
+        actions = range(len(self._courses))
+        likeness = [-self._apart(figures, pairs, torch.full_like(pairs.action, one)) for one in actions]
+        first, following = torch.stack(likeness, 1).chunk(2)
+        return first, following
+
+
+def _mean(values: Tensor, there: Tensor) -> Tensor:
+    """(N, F) twice to (N,): the mean of values that are there."""
+    return (values * there).sum(1) / there.sum(1)
 
 
 def _pairs(stream: Stream, there: Tensor, onset: Tensor, second: Tensor, targets: Tensor) -> _Pairs:

@@ -1,11 +1,13 @@
 """Bone directions of a body that is turned to face the sensor: no place, no proportions, no heading."""
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from skelanon.sensors.joints import BONES, INDEX
 
-from .kinematics import REACH_M, hint_of_rest, joints_to_bones, sum_of_coordinates, unit_directions
+from .kinematics import REACH_M, constant, hint_of_rest, joints_to_bones, sum_of_coordinates, unit_directions
 
 DIRECTIONS = 3 * len(BONES)
 """Numbers of a row: x, y, z of the unit vectors of the 24 bones."""
@@ -28,6 +30,9 @@ class Facing(nn.Module):
     hint: Tensor
     to_squared_lengths: Tensor
     across: Tensor
+    upright: Tensor
+    level: Tensor
+    quarter: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,13 +43,22 @@ class Facing(nn.Module):
         for name, sign in _TO_THE_RIGHT.items():
             across[list(BONES).index(INDEX[name]), (0, 2), (0, 1)] = sign
         self.register_buffer("across", across.flatten(0, 1))  # (72, 2): x and z
+        self.register_buffer("upright", _of_each([0, 1, 0]))
+        self.register_buffer("level", _of_each([1, 0, 1]))
+        self.register_buffer("quarter", _of_each([[0, 0, -1], [0, 0, 0], [1, 0, 0]]))  # x, y, z to z, 0, -x
 
     def forward(self, rows: Tensor) -> Tensor:
         directions = unit_directions(rows.clamp(-REACH_M, REACH_M), self.to_bones, self.hint, self.to_squared_lengths)
         across = directions @ self.across  # (N, 2)
         length = torch.linalg.vector_norm(across, dim=1, keepdim=True)
         cosine, sine = (across / length.clamp_min(_LEAST)).split(1, 1)
-        cosine = torch.where(length > _LEAST, cosine, torch.ones_like(cosine))  # else it is not turned
-        x, y, z = directions.reshape(-1, len(BONES), 3).unbind(2)
-        turned = torch.stack([cosine * x + sine * z, y, cosine * z - sine * x], 2)
-        return turned.flatten(1)
+        cosine = torch.where(length > _LEAST, cosine, 1.0)  # else it is not turned
+        level: Tensor = cosine * (self.level * directions) + sine * (directions @ self.quarter)
+        return self.upright * directions + level
+
+
+def _of_each(of_bone: ArrayLike) -> Tensor:
+    """(3,) or (3, 3), the same for every bone, float32: (72,) or (72, 72)."""
+    of_bone = np.asarray(of_bone, np.float32)
+    every = np.ones(len(BONES)) if of_bone.ndim == 1 else np.eye(len(BONES))
+    return constant(np.kron(every, of_bone))

@@ -134,9 +134,10 @@ class TokenNetwork(nn.Module):
 class MotionTokens(StreamModule):
     """The streamed form: a frame in, a frame out, and a state.
 
-    What is drawn is smoothed by two low-pass filters in a row, so that codes do not pop. State: what the encoder and
-    the decoder remember, the directions seen last, both filters, the frame's place in its window, and whether there
-    were frames. The body faces the sensor: SpineBase 3 m before it, the lower foot on a floor 1 m below it.
+    Between frames that are looked at, what is drawn goes over from one to the next; two low-pass filters in a row
+    smooth it besides, so that codes do not pop. State: what the encoder and the decoder remember, the directions seen
+    last, both filters, the frame's place in its window, and whether there were frames. The body faces the sensor:
+    SpineBase 3 m before it, the lower foot on a floor 1 m below it.
     """
 
     bodies_per_sample = 1
@@ -160,7 +161,10 @@ class MotionTokens(StreamModule):
         self.register_buffer("places", places.float())
         self.register_buffer("looked", (places % stride == 0).float()[:, None])
         self.register_buffer("due", (places == stride * (window - 1)).float()[:, None])
-        self.register_buffer("shown", one_hot((places // stride + 1) % window, window).float())  # (L, window)
+        shown = (places // stride + 1) % window
+        now, following = (one_hot(frame, window).float() for frame in (shown, (shown + 1).clamp_max(window - 1)))
+        share = (places % stride / stride)[:, None]
+        self.register_buffer("shown", torch.lerp(now, following, share))  # (L, window)
         self.register_buffer("following", ((places + 1) % len(places)).float()[:, None])
 
     @property
@@ -184,8 +188,9 @@ class MotionTokens(StreamModule):
         told = torch.where(due, _gru_step(network.follow, network.embed(code).relu(), told), told)
         drawn = network.draw(told).reshape(-1, settings.window, DIRECTIONS)
         drawn = ((at @ self.shown)[:, :, None] * drawn).sum(1)  # (N, 72)
-        first = torch.where(old > 0, torch.lerp(first, drawn, settings.smoothing), drawn)
-        second = torch.where(old > 0, torch.lerp(second, first, settings.smoothing), first)
+        share = torch.where(old > 0, settings.smoothing, 1.0)
+        first = _between(first, drawn, share)
+        second = _between(second, first, share)
         return torch.cat([knows, before, told, first, second, at @ self.following, torch.ones_like(old)], 1)
 
     def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
@@ -209,4 +214,9 @@ def _gru_step(gru: nn.GRU, x: Tensor, hidden: Tensor) -> Tensor:
     reset, update, new = linear(x, of_x, bias_of_x).chunk(3, 1)
     reset_h, update_h, new_h = linear(hidden, of_hidden, bias_of_hidden).chunk(3, 1)
     candidate = torch.tanh(new + torch.sigmoid(reset + reset_h) * new_h)
-    return torch.lerp(candidate, hidden, torch.sigmoid(update + update_h))
+    return _between(candidate, hidden, torch.sigmoid(update + update_h))
+
+
+def _between(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """As `torch.lerp`, which in a graph has five nodes more."""
+    return start + share * (end - start)
