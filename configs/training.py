@@ -313,7 +313,7 @@ class TokensSettings(Settings):
     """What encoder and decoder remember, each."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Of what the encoder sees and knows, in training."""
-    smoothing: float = Field(default=0.6, gt=0, le=1)
+    smoothing: float = Field(default=0.7, gt=0, le=1)
     """The share of the way to what is drawn that each of two low-pass filters goes in a frame."""
 
 

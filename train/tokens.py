@@ -226,7 +226,7 @@ class TokensTask(Task):
             joints, present, target = clips[number]
             directions, frames = self._seen(Batch(joints[None], present[None], target))
             of[int(target[0])].append(directions[0, : int(frames)])
-        courses = [typical_course(some) for some in of]
+        courses = [typical_course(some, self._figures) for some in of]
         courses = [course[max(0, int(self._onset(course[None])) - 1) :] for course in courses]
         longest = directions.shape[1]
         held = [torch.cat([course, course[-1:].expand(longest - len(course), -1)]) for course in courses]

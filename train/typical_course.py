@@ -4,7 +4,7 @@ A barycenter under dynamic time warping: Petitjean et al., "A global averaging m
 applications to clustering", Pattern Recognition 44 (2011).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -20,15 +20,24 @@ _MOST: Final = 32
 """Clips among which the middle one is looked for."""
 
 
-def typical_course(clips: Sequence[Tensor]) -> Tensor:
+def typical_course(clips: Sequence[Tensor], figures: Callable[[Tensor], Tensor]) -> Tensor:
     """Clips (F, 72) of bone directions, of one action and of any lengths, to their typical course (F', 72), float32.
 
     It is as long as the middle clip, which is nearest to the others. All clips count alike, in each of its frames.
+    figures: (F, 72) to (F, D), what frames are compared by.
     """
+
+    def compared(rows: Doubles) -> Doubles:
+        return figures(torch.from_numpy(rows).float()).numpy().astype(np.float64)
+
     rows = [clip.numpy().astype(np.float64) for clip in clips]
-    course = rows[_middle(rows)]
+    others = [compared(clip) for clip in rows]
+    course = rows[_middle(others)]
     for _ in range(_ROUNDS):
-        course = _unit(np.mean([_stretched(clip, course) for clip in rows], axis=0))
+        now = compared(course)
+        course = _unit(
+            np.mean([_stretched(clip, now, other) for clip, other in zip(rows, others, strict=True)], axis=0)
+        )
     return torch.from_numpy(course.astype(np.float32))
 
 
@@ -39,10 +48,10 @@ def _middle(clips: Sequence[Doubles]) -> int:
     return int(some[np.argmin(apart)])
 
 
-def _stretched(clip: Doubles, course: Doubles) -> Doubles:
-    """For each frame of a course, the mean of the clip's frames that fall on it."""
-    path = np.array(dtw_ndim.warping_path(course, clip, use_c=True))
-    sums = np.zeros_like(course)
+def _stretched(clip: Doubles, course: Doubles, compared: Doubles) -> Doubles:
+    """For each frame of a course, the mean of the clip's frames that fall on it; both compared by their figures."""
+    path = np.array(dtw_ndim.warping_path(course, compared, use_c=True))
+    sums = np.zeros((len(course), clip.shape[1]))
     np.add.at(sums, path[:, 0], clip[path[:, 1]])
     mean: Doubles = sums / np.bincount(path[:, 0])[:, None]
     return mean
