@@ -59,15 +59,19 @@ class Job:
     def name(self) -> str:
         """Hash of what decides what the attacker learns."""
         exam = self.exam
+        sees = "moving" if self.moving else exam.task.use
         how = self.settings.model_dump(exclude={"families", "seeds", "sufficient", "device"})
         digest = hashlib.sha256(
-            msgspec.json.encode(
-                [_VERSION, self.family, self.seed, self.learn_on, self.frames, how, exam.classes, exam.task.use]
-            )
+            msgspec.json.encode([_VERSION, self.family, self.seed, self.learn_on, self.frames, how, exam.classes, sees])
         )
         for array in (exam.learn, exam.validate, exam.targets):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:32]
+
+    @property
+    def moving(self) -> bool:
+        """Whether it looks only where something moves: recognizers do, attackers look at everything."""
+        return self.exam.task.use == "utility"
 
     def finished(self, cache: "Cache") -> bool:
         """Whether nothing is left to do."""
@@ -80,7 +84,7 @@ class Job:
             return
         attacker, course = cache.learned(self)
         for key in waiting:
-            scores = attacker.tell(cache.view(key, self.frames)[self.exam.test])
+            scores = attacker.tell(cache.view(key, self.frames, self.moving)[self.exam.test])
             with whole(cache.scores_file(self, key)) as partial:
                 np.savez(partial, scores=scores, course=np.frombuffer(msgspec.json.encode(course), np.uint8))
 
@@ -131,7 +135,7 @@ class Cache:
 
     def lesson(self, job: Job, **changes: int) -> tuple[Attacker, Lesson]:
         """A new attacker, with settings changed, and what it is to learn."""
-        exam, draws = job.exam, [self.view(key, job.frames) for key in job.learn_on]
+        exam, draws = job.exam, [self.view(key, job.frames, job.moving) for key in job.learn_on]
         lesson = Lesson(
             together([draw[exam.learn] for draw in draws]),
             np.tile(exam.targets[exam.learn], len(draws)),
@@ -158,9 +162,9 @@ class Cache:
             torch.save({**attacker.state(), "course": msgspec.structs.asdict(course)}, partial)
         return attacker, course
 
-    def view(self, key: str, frames: int) -> View:
+    def view(self, key: str, frames: int, moving: bool = False) -> View:
         """The view of a release that is kept."""
-        return _view_of(self._published_file(key), frames)
+        return _view_of(self._published_file(key), frames, moving)
 
     def scores_file(self, job: Job, key: str) -> Path:
         """Where lies what the attacker of a job tells of a release."""
@@ -225,9 +229,9 @@ def _work(job: Work) -> None:
 
 
 @functools.lru_cache(maxsize=16)
-def _view_of(file: Path, frames: int) -> View:
+def _view_of(file: Path, frames: int, moving: bool) -> View:
     published = Published.load(file)
-    return dataclasses.replace(view(published, frames), channels=channel_features(published))
+    return dataclasses.replace(view(published, frames, moving), channels=channel_features(published))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from skelanon.train.anonymizers.normalise import Normalised
 from .published import Published
 
 Floats = NDArray[np.float32]
+
+_MOVES_M: Final = 0.1
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -38,12 +41,13 @@ class View:
         return View(self.faced[part], self.place[part], channels)
 
 
-def view(published: Published, frames: int) -> View:
-    """The view of all sequences."""
+def view(published: Published, frames: int, moving: bool = False) -> View:
+    """The view of all sequences; of what moves alone, or of all that was published."""
     bodies = np.zeros((len(published), frames, 25, 3), np.float32)
     for sequence in range(len(published)):
         rows = published.main_body(sequence)
         if len(rows):
+            rows = rows[moving_part(published.joints[rows])] if moving else rows
             bodies[sequence] = published.joints[rows[spaced(len(rows), frames)]]
     return View(_faced(torch.from_numpy(bodies)).numpy(), bodies[:, :, INDEX["SpineBase"]])
 
@@ -65,6 +69,18 @@ def _faced(joints: Tensor) -> Tensor:
     rotations = rotation.repeat_interleave(joints.shape[1], 0)
     faced = normalise.anonymize(joints.flatten(0, 1)[:, None], None, rotations)  # (N * T, 1, 25, 3)
     return faced.reshape(joints.shape) * present[..., None, None]
+
+
+def moving_part(joints: Floats) -> slice:
+    """(F, 25, 3) metres to the frames between a body at rest and a body at rest: from where a joint leaves the place it
+    had in the first, to where all are back at those of the last; by `_MOVES_M`.
+    """
+    from_first, from_last = (np.linalg.norm(joints - end, axis=2).max(1) > _MOVES_M for end in (joints[0], joints[-1]))
+    if not from_first.any():
+        return slice(0, len(joints))
+    begin = int(from_first.argmax()) - 1
+    end = len(joints) - int(from_last[::-1].argmax())
+    return slice(begin, max(begin, end) + 1)
 
 
 def spaced(length: int, frames: int) -> NDArray[np.int64]:
