@@ -61,13 +61,14 @@ def test_the_stream_names_and_draws_what_training_does() -> None:
 
 def _shown(rows: Tensor) -> Tensor:
     """(N, F, 1, 25, 3) to (N, F, 24, 3), the directions of bones."""
-    return bones(rows.flatten(0, 2).flatten(1))[1].unflatten(0, rows.shape[:2])
+    return bones(rows.flatten(0, 2).flatten(1))[1].reshape(len(rows), -1, 24, 3)
 
 
 def _unit(directions: Tensor) -> Tensor:
     """(N, F, 72) to (N, F, 24, 3), of length one."""
-    bone = directions.unflatten(2, (24, 3))
-    return bone / bone.norm(dim=3, keepdim=True)
+    bone = directions.reshape(len(directions), -1, 24, 3)
+    unit: Tensor = bone / bone.norm(dim=3, keepdim=True)
+    return unit
 
 
 def bones(rows: Tensor) -> tuple[Tensor, Tensor]:
