@@ -17,6 +17,7 @@ from .published import Published
 Floats = NDArray[np.float32]
 
 _MOVES_M: Final = 0.1
+"""A joint that is farther from its place has moved."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
