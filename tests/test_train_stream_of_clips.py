@@ -80,3 +80,12 @@ def test_augmentation_changes_pace_and_never_leaves_the_clip() -> None:
     same, all_of_it, _ = augmented(ramp, frames, frames, as_it_is, 1)
     assert torch.equal(same[:, :10], ramp[:, :10])
     assert torch.equal(all_of_it, frames)
+
+
+def test_who_has_left_is_held_without_noise() -> None:
+    clips, frames = torch.zeros(8, 24, 72), torch.full((8,), 10)
+    noisy, left, _ = augmented(clips, frames, 0 * frames, AugmentationSettings(noise=0.1, pace=0.3), 2)
+    changes = (noisy[:, 1:] != noisy[:, :-1]).any(2)
+    for moves, count in zip(changes, left.tolist(), strict=True):
+        assert moves[: count - 1].all()
+        assert not moves[count - 1 :].any()

@@ -59,7 +59,7 @@ def augmented(
     directions: Tensor, frames: Tensor, onset: Tensor, settings: AugmentationSettings, window: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Clips (N, F, 72) with another pace, a rest of less than a window before, and noise; how long they are, and when
-    they begin to move.
+    they begin to move. Past their end they are held exactly, as the stream holds who has left.
 
     frames: (N,), how long they were; onset: (N,), when they began to move.
     """
@@ -77,4 +77,5 @@ def augmented(
     fixed = torch.randn(clips, 1, warped.shape[2], device=device)
     noisy = warped + settings.noise * (3 * fixed + torch.randn_like(warped))
     left = ((frames + rest) / pace).long().clamp(min(2 * window, longest), longest)
-    return noisy, left, ((onset + rest) / pace).long().clamp_max(longest - 1)
+    held = torch.arange(longest, device=device).minimum(left[:, None] - 1)  # (N, F)
+    return noisy[clip, held], left, ((onset + rest) / pace).long().clamp_max(longest - 1)
