@@ -1,11 +1,13 @@
 """What a frame may carry, against what attackers and recognizers tell: a panel for each task of an audit."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
 from matplotlib.axes import Axes
+from msgspec.structs import replace
 
 from skelanon.train.figures.page import BLUE, QUIET, TEXT, VERMILION, label_ends, name_axes, page, panel, save
 
@@ -45,15 +47,17 @@ class BitsFigure(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[BitsPoint, ...]
 
 
-def draw_bits(audit: Audit, source: Path, out: Path) -> BitsFigure:
-    """Draw all releases of an audit that was read from `source`: those with bits as points, others as lines.
+def draw_bits(audits: Mapping[Path, Audit], out: Path) -> BitsFigure:
+    """Draw all releases of audits, each by the file it was read from: those with bits as points, others as lines.
 
-    Raises AuditError: it failed, or no release says how many bits a frame carries; see `page.save` for others.
+    Several audits are of the same set, by the same attackers. Raises AuditError: they are not, one failed, or no
+    release says how many bits a frame carries; see `page.save` for others.
     """
-    if audit.failed:
-        raise AuditError(f"{source}: the audit failed and says nothing: {audit.failed[0]}")
+    audit = _side_by_side(audits)
     if not audit.bits_per_frame:
-        raise AuditError(f"{source}: no release says how many bits a frame carries; motion tokens do")
+        raise AuditError(
+            f"{', '.join(map(str, audits))}: no release says how many bits a frame carries; motion tokens do"
+        )
     points = tuple(
         BitsPoint(
             release=one.release,
@@ -75,8 +79,36 @@ def draw_bits(audit: Audit, source: Path, out: Path) -> BitsFigure:
     for number, record in enumerate(audit.tasks):
         axes = panel(figure, 0.6 + number * (_WIDE + _APART), 1.0, _WIDE, _HIGH)
         _draw(axes, record, audit)
-    save(figure, out, numbers, [source])
+    save(figure, out, numbers, audits)
     return numbers
+
+
+def _side_by_side(audits: Mapping[Path, Audit]) -> Audit:
+    """As if all releases had been audited at once; of those in several audits, what the first found counts."""
+    for source, audit in audits.items():
+        if audit.failed:
+            raise AuditError(f"{source}: the audit failed and says nothing: {audit.failed[0]}")
+    (first_source, together), *others = audits.items()
+    for source, audit in others:
+        if _setting(audit) != _setting(together):
+            raise AuditError(f"{source} is of another set, or by other attackers, than {first_source}")
+        for name, release in audit.releases.items():
+            if together.releases.get(name, release) != release:
+                raise AuditError(f"{source}: {name} is another release in {first_source}")
+        new = audit.releases.keys() - together.releases.keys()
+        together = replace(
+            together,
+            releases=together.releases | audit.releases,
+            findings=(*together.findings, *(one for one in audit.findings if one.release in new)),
+            bits_per_frame=together.bits_per_frame | audit.bits_per_frame,
+        )
+    return together
+
+
+def _setting(audit: Audit) -> tuple[object, ...]:
+    """What has to be equal where findings are compared; paths, linkage and inversion do not."""
+    settings = {name: one for name, one in audit.settings.items() if name not in ("data", "linkage", "inversion")}
+    return audit.fingerprint, audit.tasks, settings
 
 
 def _subtitle(audit: Audit) -> str:

@@ -79,12 +79,17 @@ def skeletons(
 
 
 @app.command()
-def bits(audit: Annotated[Path, typer.Argument(help="The `audit.json` of an audit.")], out: Out) -> None:
+def bits(
+    audits: Annotated[
+        list[Path], typer.Argument(help="The `audit.json` of an audit, or of several of one set by the same attackers.")
+    ],
+    out: Out,
+) -> None:
     """What a frame may carry, against what attackers who retrain tell, and recognizers."""
     with needing_train():
         from skelanon.audit.bits_figure import draw_bits
         from skelanon.audit.report import read_audit
-    numbers = draw_bits(read_audit(audit), audit, out)
+    numbers = draw_bits({audit: read_audit(audit) for audit in audits}, out)
     _report(out, f"{len({point.release for point in numbers.points})} releases", numbers.caution)
 
 
