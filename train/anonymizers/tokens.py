@@ -143,11 +143,10 @@ class MotionTokens(StreamModule):
     bodies_per_sample = 1
     axes = "camera"
     root = "model"
-    looked: Tensor
-    due: Tensor
-    shown: Tensor
-    following: Tensor
     places: Tensor
+    clock: Tensor
+    read: Tensor
+    """(K, 3 * hidden), what the decoder takes of each code."""
 
     def __init__(self, network: TokenNetwork) -> None:
         super().__init__()
@@ -159,13 +158,18 @@ class MotionTokens(StreamModule):
         self.state_size = sum(self._parts)
         places = torch.arange(window * stride)
         self.register_buffer("places", places.float())
-        self.register_buffer("looked", (places % stride == 0).float()[:, None])
-        self.register_buffer("due", (places == stride * (window - 1)).float()[:, None])
         shown = (places // stride + 1) % window
         now, following = (one_hot(frame, window).float() for frame in (shown, (shown + 1).clamp_max(window - 1)))
-        share = (places % stride / stride)[:, None]
-        self.register_buffer("shown", torch.lerp(now, following, share))  # (L, window)
-        self.register_buffer("following", ((places + 1) % len(places)).float()[:, None])
+        columns = [
+            torch.lerp(now, following, (places % stride / stride)[:, None]),  # what is drawn of the window
+            (places % stride == 0).float()[:, None],  # the frame is looked at
+            (places == stride * (window - 1)).float()[:, None],  # a code is named
+            ((places + 1) % len(places)).float()[:, None],  # the next place
+            torch.ones(len(places), 1),  # there were frames
+        ]
+        self.register_buffer("clock", torch.cat(columns, 1))
+        each = torch.eye(settings.codes, device=network.at_rest.device)
+        self.register_buffer("read", _read(network.follow, network.embed(each).relu()).detach())
 
     @property
     def bits_per_frame(self) -> float:
@@ -178,20 +182,21 @@ class MotionTokens(StreamModule):
     def advance(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
         knows, before, told, first, second, place, old = torch.split(state, self._parts, 1)
         network, settings = self.network, self.network.settings
-        at = (place == self.places).float()  # (N, L)
-        looked, due = at @ self.looked > 0, at @ self.due > 0  # (N, 1)
+        now = (place == self.places).float() @ self.clock
+        shown, looked, due, following = torch.split(now, [settings.window, 1, 1, 2], 1)
         directions = self.facing(joints.flatten(1))
         before = torch.where(old > 0, before, directions)
-        known = _gru_step(network.remember, network.seen(directions, before), knows)
-        knows, before = torch.where(looked, known, knows), torch.where(looked, directions, before)
-        code = one_hot(network.name(knows).argmax(1), settings.codes).to(knows)
-        told = torch.where(due, _gru_step(network.follow, network.embed(code).relu(), told), told)
+        seen = _read(network.remember, network.seen(directions, before))
+        knows = torch.where(looked > 0, _gru_step(network.remember, seen, knows), knows)
+        read = self.read.index_select(0, network.name(knows).argmax(1))
+        told = torch.where(due > 0, _gru_step(network.follow, read, told), told)
         drawn = network.draw(told).reshape(-1, settings.window, DIRECTIONS)
-        drawn = ((at @ self.shown)[:, :, None] * drawn).sum(1)  # (N, 72)
+        drawn = (shown[:, :, None] * drawn).sum(1)  # (N, 72)
         share = torch.where(old > 0, settings.smoothing, 1.0)
         first = _between(first, drawn, share)
         second = _between(second, first, share)
-        return torch.cat([knows, before, told, first, second, at @ self.following, torch.ones_like(old)], 1)
+        before = torch.where(looked > 0, directions, before)
+        return torch.cat([knows, before, told, first, second, following], 1)
 
     def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
         drawn = torch.split(state, self._parts, 1)[4]
@@ -208,13 +213,20 @@ class MotionTokens(StreamModule):
         return torch.stack(frames, 1)
 
 
-def _gru_step(gru: nn.GRU, x: Tensor, hidden: Tensor) -> Tensor:
+def _read(gru: nn.GRU, x: Tensor) -> Tensor:
+    """(N, 3 * hidden), what the gates and the candidate of a GRU take of its input."""
+    of_x, _, bias, _ = gru.all_weights[0]
+    return linear(x, of_x, bias)
+
+
+def _gru_step(gru: nn.GRU, read: Tensor, hidden: Tensor) -> Tensor:
     """(N, hidden) after one step, as `nn.GRU` computes it: elementary nodes, which every runner has."""
-    of_x, of_hidden, bias_of_x, bias_of_hidden = gru.all_weights[0]
-    reset, update, new = linear(x, of_x, bias_of_x).chunk(3, 1)
-    reset_h, update_h, new_h = linear(hidden, of_hidden, bias_of_hidden).chunk(3, 1)
-    candidate = torch.tanh(new + torch.sigmoid(reset + reset_h) * new_h)
-    return _between(candidate, hidden, torch.sigmoid(update + update_h))
+    _, of_hidden, _, bias = gru.all_weights[0]
+    parts = [2 * gru.hidden_size, gru.hidden_size]
+    gates, new = torch.split(read, parts, 1)
+    gates_h, new_h = torch.split(linear(hidden, of_hidden, bias), parts, 1)
+    reset, update = torch.sigmoid(gates + gates_h).chunk(2, 1)
+    return _between(torch.tanh(new + reset * new_h), hidden, update)
 
 
 def _between(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
