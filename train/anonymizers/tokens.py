@@ -184,18 +184,19 @@ class MotionTokens(StreamModule):
         network, settings = self.network, self.network.settings
         now = (place == self.places).float() @ self.clock
         shown, looked, due, following = torch.split(now, [settings.window, 1, 1, 2], 1)
+        looked, due = looked > 0, due > 0
         directions = self.facing(joints.flatten(1))
         before = torch.where(old > 0, before, directions)
         seen = _read(network.remember, network.seen(directions, before))
-        knows = torch.where(looked > 0, _gru_step(network.remember, seen, knows), knows)
+        knows = torch.where(looked, _gru_step(network.remember, seen, knows), knows)
         read = self.read.index_select(0, network.name(knows).argmax(1))
-        told = torch.where(due > 0, _gru_step(network.follow, read, told), told)
+        told = torch.where(due, _gru_step(network.follow, read, told), told)
         drawn = network.draw(told).reshape(-1, settings.window, DIRECTIONS)
         drawn = (shown[:, :, None] * drawn).sum(1)  # (N, 72)
         share = torch.where(old > 0, settings.smoothing, 1.0)
         first = _between(first, drawn, share)
         second = _between(second, first, share)
-        before = torch.where(looked > 0, directions, before)
+        before = torch.where(looked, directions, before)
         return torch.cat([knows, before, told, first, second, following], 1)
 
     def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
