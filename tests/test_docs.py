@@ -1,4 +1,4 @@
-"""Every command and snippet in README.md and docs/training.md does what it says."""
+"""Every command and snippet in README.md and docs/training.md does what it says; the curve of docs/privacy.md, too."""
 
 import re
 import signal
@@ -21,6 +21,7 @@ RunNode = Callable[[Callable[[], Node]], AbstractContextManager[Node]]
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+PRIVACY = (ROOT / "docs" / "privacy.md").read_text("utf-8")
 TRAINING = (ROOT / "docs" / "training.md").read_text("utf-8")
 SKELANON = [sys.executable, "-m", "skelanon.cli.main"]
 
@@ -129,3 +130,14 @@ def test_the_runs_that_the_docs_name_are_shipped() -> None:
     named = {command[2] for command in commands(TRAINING) if command[1] == "train"}
     assert named == {"synthetic-smoke-action", "synthetic-smoke-private", "synthetic-smoke-adv"}
     assert named <= set(shipped_runs())
+
+
+def test_the_curve_of_the_docs_is_drawn_from_the_audits_that_lie_beside_it(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs skelanon[train]")
+    (command,) = [line.split() for line in PRIVACY.splitlines() if line.startswith("    skelanon figure bits ")]
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    *others, out = command[1:]
+    done = subprocess.run([*SKELANON, *others, "bits.png"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert out == "docs/bits.png"
+    assert (tmp_path / "bits.json").read_bytes() == (ROOT / "docs" / "bits.json").read_bytes()
