@@ -135,9 +135,9 @@ def test_the_runs_that_the_docs_name_are_shipped() -> None:
 def test_the_curve_of_the_docs_is_drawn_from_the_audits_that_lie_beside_it(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs skelanon[train]")
     (command,) = [line.split() for line in PRIVACY.splitlines() if line.startswith("    skelanon figure bits ")]
-    (tmp_path / "docs").symlink_to(ROOT / "docs")
-    *others, out = command[1:]
-    done = subprocess.run([*SKELANON, *others, "bits.png"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    *others, out = [str(ROOT / part) if part.startswith("docs/") else part for part in command[1:]]
+    drawing = [*SKELANON, *others, str(tmp_path / "bits.png")]
+    done = subprocess.run(drawing, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert out == "docs/bits.png"
+    assert out == str(ROOT / "docs" / "bits.png")
     assert (tmp_path / "bits.json").read_bytes() == (ROOT / "docs" / "bits.json").read_bytes()
