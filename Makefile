@@ -1,6 +1,5 @@
 PYTHON ?= python3
-# Modules are compiled when they are first imported: most never are, and it takes half of the time of an installation.
-PIP_FLAGS ?= -q --disable-pip-version-check --no-compile -c constraints.txt
+PIP_FLAGS ?= -q --disable-pip-version-check -c constraints.txt
 FOLDERS := configs sensors export stream train audit cli
 SOURCES := $(shell find $(FOLDERS) -name '*.py' -o -name '*.yaml' -o -name '*.onnx') setup.py pyproject.toml constraints.txt
 
