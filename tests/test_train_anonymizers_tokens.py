@@ -145,7 +145,7 @@ def test_drawn_motion_is_smooth_where_codes_change() -> None:
     for frame in joints.unbind(1):
         state = model.advance(frame, None, state)
         seen.append(state)
-    _, told, _, smooth, _ = torch.split(torch.stack(seen, 1), [96, 24, 72, 72, 2], 2)
+    _, told, _, smooth, _ = torch.split(torch.stack(seen, 1), [96, 24, 72, 72, 1], 2)
     drawn = model.network.draw(told)
     assert drawn.diff(dim=1).abs().max() > 0.2
     jump = drawn.amax() - drawn.amin()
@@ -163,6 +163,17 @@ def test_a_body_that_faces_the_sensor_is_not_turned_and_one_without_breadth_stay
     line = torch.zeros(1, 75)
     line[0, 1::3] = torch.arange(25.0)
     assert Facing()(line).isfinite().all()
+
+
+def test_a_body_on_its_side_is_not_turned() -> None:
+    """Seen from above it has hardly a breadth, and noise would turn it; all of it stays, not the half."""
+    faced = Facing()(walkers(1)[0].flatten(1)).unflatten(1, (24, 3))
+    on_its_side = faced.roll(1, -1)  # right is up, and up is away from the sensor
+    bone = torch.zeros(len(faced), 25, 3)
+    bone[:, list(BONES)] = on_its_side
+    joints = torch.from_numpy(ancestor_matrix()).float() @ bone
+    turned = Facing()(joints.flatten(1)).unflatten(1, (24, 3))
+    torch.testing.assert_close(turned, on_its_side, atol=1e-5, rtol=0)
 
 
 def test_a_bundle_says_what_a_frame_can_carry_and_runs_as_torch_does(tmp_path: Path) -> None:

@@ -30,9 +30,10 @@ class Facing(nn.Module):
     hint: Tensor
     to_squared_lengths: Tensor
     across: Tensor
-    upright: Tensor
-    level: Tensor
+    not_turned: Tensor
     quarter: Tensor
+    of_turn: Tensor
+    upright: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,18 +44,20 @@ class Facing(nn.Module):
         for name, sign in _TO_THE_RIGHT.items():
             across[list(BONES).index(INDEX[name]), (0, 2), (0, 1)] = sign
         self.register_buffer("across", across.flatten(0, 1))  # (72, 2): x and z
-        self.register_buffer("upright", _of_each([0, 1, 0]))
-        self.register_buffer("level", _of_each([1, 0, 1]))
+        self.register_buffer("not_turned", torch.tensor([1.0, 0.0]))  # cosine, sine
         self.register_buffer("quarter", _of_each([[0, 0, -1], [0, 0, 0], [1, 0, 0]]))  # x, y, z to z, 0, -x
+        level, upright, none = _of_each([1, 0, 1]), _of_each([0, 1, 0]), _of_each([0, 0, 0])
+        self.register_buffer("of_turn", torch.stack([torch.cat([level, none]), torch.cat([none, level])]))  # (2, 144)
+        self.register_buffer("upright", torch.cat([upright, none]))
 
     def forward(self, rows: Tensor) -> Tensor:
         directions = unit_directions(rows.clamp(-REACH_M, REACH_M), self.to_bones, self.hint, self.to_squared_lengths)
         across = directions @ self.across  # (N, 2)
         length = torch.linalg.vector_norm(across, dim=1, keepdim=True)
-        cosine, sine = (across / length.clamp_min(_LEAST)).split(1, 1)
-        cosine = torch.where(length > _LEAST, cosine, 1.0)  # else it is not turned
-        level: Tensor = cosine * (self.level * directions) + sine * (directions @ self.quarter)
-        return self.upright * directions + level
+        turn = torch.where(length > _LEAST, across / length, self.not_turned)  # cosine, sine
+        as_is, a_quarter = torch.addmm(self.upright, turn, self.of_turn).chunk(2, 1)
+        turned: Tensor = as_is * directions + a_quarter * (directions @ self.quarter)
+        return turned
 
 
 def _of_each(of_bone: ArrayLike) -> Tensor:

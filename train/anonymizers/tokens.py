@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, one_hot
+from torch.nn.functional import embedding, linear, one_hot
 
 from skelanon.configs.training import TokensSettings
 from skelanon.sensors.body import bone_lengths, rest_directions
 from skelanon.sensors.joints import BONES, INDEX, JOINTS
 
 from .facing import DIRECTIONS, Facing
+from .held_gru import HeldGru
 from .kinematics import bones_to_joints, constant, sum_of_coordinates
 from .module import StreamModule
 
@@ -28,7 +29,7 @@ AHEAD_M = 3.0
 _SPEED = 5.0
 """Differences of directions between two frames are small."""
 _LEAST = 1e-6
-"""A decoded direction shorter than this stays as it is."""
+"""Decoded directions are of length one, but those that are hardly longer than this."""
 
 
 class Coded(NamedTuple):
@@ -47,23 +48,29 @@ class Standing(nn.Module):
     """
 
     to_squared_lengths: Tensor
+    least: Tensor
     to_joints: Tensor
-    feet: Tensor
-    up: Tensor
+    place: Tensor
+    to_feet: Tensor
     floor: Tensor
+    up: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("to_squared_lengths", sum_of_coordinates())
-        self.register_buffer("to_joints", bones_to_joints(bone_lengths()))
-        self.register_buffer("feet", torch.tensor([3 * INDEX["FootLeft"] + 1, 3 * INDEX["FootRight"] + 1]))  # their y
+        self.register_buffer("least", torch.tensor(_LEAST**2).repeat(DIRECTIONS))
+        self.register_buffer("to_joints", bones_to_joints(bone_lengths()).T.contiguous())
+        self.register_buffer("place", torch.tensor([0.0, 0.0, AHEAD_M]).repeat(JOINTS))
+        feet = [3 * INDEX["FootLeft"] + 1, 3 * INDEX["FootRight"] + 1]  # their y
+        self.register_buffer("to_feet", self.to_joints[feet])
+        self.register_buffer("floor", torch.tensor(FLOOR_M).repeat(len(feet)))
         self.register_buffer("up", torch.tensor([0.0, 1.0, 0.0]).repeat(JOINTS))
-        self.register_buffer("floor", torch.tensor([0.0, -FLOOR_M, AHEAD_M]).repeat(JOINTS))
 
     def forward(self, directions: Tensor) -> Tensor:
-        lengths = ((directions * directions) @ self.to_squared_lengths).sqrt()
-        body = (directions / lengths.clamp_min(_LEAST)) @ self.to_joints  # SpineBase at the origin
-        standing: Tensor = body + self.floor - body.index_select(-1, self.feet).amin(-1, keepdim=True) * self.up
+        lengths = linear(directions * directions, self.to_squared_lengths, self.least).sqrt()
+        unit = directions / lengths
+        feet = linear(unit, self.to_feet, self.floor)  # how high above the floor, SpineBase being at the origin
+        standing: Tensor = linear(unit, self.to_joints, self.place) - feet.amin(-1, keepdim=True) * self.up
         return standing
 
 
@@ -91,14 +98,14 @@ class TokenNetwork(nn.Module):
     def encode(self, directions: Tensor) -> Coded:
         """(N, F, 72) directions to what is known of them."""
         before = torch.cat([directions[:, :1], directions[:, :-1]], 1)
-        seen = self.dropout(self.seen(directions, before))
+        seen = self.dropout(self.seen(directions, _SPEED * (directions - before)))
         hidden: Tensor = self.remember(seen)[0]
         window = self.settings.window
         return Coded(hidden, self.name(self.dropout(hidden[:, window - 1 :: window])))
 
-    def seen(self, directions: Tensor, before: Tensor) -> Tensor:
-        """What the encoder takes of a frame and the one before."""
-        seen: Tensor = self.see(torch.cat([directions, _SPEED * (directions - before)], -1))
+    def seen(self, directions: Tensor, faster: Tensor) -> Tensor:
+        """What the encoder takes of directions, and of `_SPEED` times how they differ from those before."""
+        seen: Tensor = self.see(torch.cat([directions, faster], -1))
         return seen.relu()
 
     def draw(self, followed: Tensor) -> Tensor:
@@ -136,72 +143,80 @@ class MotionTokens(StreamModule):
 
     Between frames that are looked at, what is drawn goes over from one to the next; two low-pass filters in a row
     smooth it besides, so that codes do not pop. State: what the encoder and the decoder remember, the directions seen
-    last, both filters, the frame's place in its window, and whether there were frames. The body faces the sensor:
-    SpineBase 3 m before it, the lower foot on a floor 1 m below it.
+    last, both filters (how they differ from a body at rest; the first as the second takes it), and the frame's place in
+    its window, from one on. The body faces the sensor: SpineBase 3 m before it, the lower foot on a floor 1 m below it.
+
+    What a place decides, and what the decoder takes of a code, is looked up: a frame costs nodes and the weights that
+    they read.
     """
 
     bodies_per_sample = 1
     axes = "camera"
     root = "model"
-    places: Tensor
     clock: Tensor
+    """(places + 1, 4): whether the frame is looked at and a code is named, `_SPEED` or zero, the next frame's place."""
+    strokes: Tensor
+    """(places + 1, hidden * 72), what is drawn at each place of what is remembered of codes, for the first filter."""
     read: Tensor
     """(K, 3 * hidden), what the decoder takes of each code."""
+    at_rest: Tensor
 
     def __init__(self, network: TokenNetwork) -> None:
         super().__init__()
         self.network = network
         self.facing, self.standing = Facing(), Standing()
+        self.remember, self.follow = HeldGru(network.remember), HeldGru(network.follow)
         settings = network.settings
         hidden, window, stride = settings.hidden, settings.window, settings.stride
-        self._parts = [hidden, DIRECTIONS, hidden, DIRECTIONS, DIRECTIONS, 1, 1]
+        self._parts = [hidden, DIRECTIONS, hidden, DIRECTIONS, DIRECTIONS, 1]
         self.state_size = sum(self._parts)
-        places = torch.arange(window * stride)
-        self.register_buffer("places", places.float())
+        self._period = window * stride
+        with torch.no_grad():
+            self.register_buffer("at_rest", network.at_rest[:DIRECTIONS].clone())
+            each_code = torch.eye(settings.codes, device=network.at_rest.device)
+            self.register_buffer("read", self.follow.read(network.embed(each_code).relu()))
+            places = torch.tensor([0, *range(self._period)])  # the first of all frames, and those of any window
+            looked, due = places % stride == 0, places == stride * (window - 1)
+            speed = _SPEED * (torch.arange(len(places)) > 0)
+            self.register_buffer("clock", torch.stack([looked, due, speed, (places + 1) % self._period + 1], 1))
+            self.register_buffer("strokes", self._strokes(places))
+
+    def _strokes(self, places: Tensor) -> Tensor:
+        """Between frames that are looked at, what is drawn goes over from one to the next, of the same window."""
+        window, stride = self.network.settings.window, self.network.settings.stride
+        each = self.network.differ.weight.reshape(window, DIRECTIONS, -1)
         shown = (places // stride + 1) % window
-        now, following = (one_hot(frame, window).float() for frame in (shown, (shown + 1).clamp_max(window - 1)))
-        columns = [
-            torch.lerp(now, following, (places % stride / stride)[:, None]),  # what is drawn of the window
-            (places % stride == 0).float()[:, None],  # the frame is looked at
-            (places == stride * (window - 1)).float()[:, None],  # a code is named
-            ((places + 1) % len(places)).float()[:, None],  # the next place
-            torch.ones(len(places), 1),  # there were frames
-        ]
-        self.register_buffer("clock", torch.cat(columns, 1))
-        each = torch.eye(settings.codes, device=network.at_rest.device)
-        self.register_buffer("read", _read(network.follow, network.embed(each).relu()).detach())
+        share = (places % stride / stride)[:, None, None].to(each)
+        strokes = torch.lerp(each[shown], each[(shown + 1).clamp_max(window - 1)], share)
+        return self.network.settings.smoothing**2 * strokes.transpose(1, 2).flatten(1)
 
     @property
     def bits_per_frame(self) -> float:
         """The most that a frame can carry, on average over a window."""
-        return math.log2(self.network.settings.codes) / len(self.places)
+        return math.log2(self.network.settings.codes) / self._period
 
     def halve(self) -> None:
         raise NotImplementedError("codes named in half precision would be others: motion tokens stay float32")
 
     def advance(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
-        knows, before, told, first, second, place, old = torch.split(state, self._parts, 1)
-        network, settings = self.network, self.network.settings
-        now = (place == self.places).float() @ self.clock
-        shown, looked, due, following = torch.split(now, [settings.window, 1, 1, 2], 1)
-        looked, due = looked > 0, due > 0
+        knows, before, told, first, second, place = torch.split(state, self._parts, 1)
+        network, smoothing = self.network, self.network.settings.smoothing
+        place = place.flatten().long()
+        looked, due, speed, following = torch.split(embedding(place, self.clock), 1, 1)
         directions = self.facing(joints.flatten(1))
-        before = torch.where(old > 0, before, directions)
-        seen = _read(network.remember, network.seen(directions, before))
-        knows = torch.where(looked, _gru_step(network.remember, seen, knows), knows)
-        read = self.read.index_select(0, network.name(knows).argmax(1))
-        told = torch.where(due, _gru_step(network.follow, read, told), told)
-        drawn = network.draw(told).reshape(-1, settings.window, DIRECTIONS)
-        drawn = (shown[:, :, None] * drawn).sum(1)  # (N, 72)
-        share = torch.where(old > 0, settings.smoothing, 1.0)
-        first = _between(first, drawn, share)
-        second = _between(second, first, share)
-        before = torch.where(looked, directions, before)
+        seen = network.seen(directions, speed * (directions - before))
+        knows = self.remember(self.remember.read(seen), knows, looked)
+        code = network.name(knows).argmax(1)
+        told = self.follow(embedding(code, self.read), told, due)
+        strokes = embedding(place, self.strokes).reshape(-1, network.settings.hidden, DIRECTIONS)
+        first = (1 - smoothing) * first + (told[:, None] @ strokes).squeeze(1)
+        second = (1 - smoothing) * second + first
+        before = torch.where(looked > 0, directions, before)
         return torch.cat([knows, before, told, first, second, following], 1)
 
     def anonymize(self, joints: Tensor, present: Tensor | None, state: Tensor) -> Tensor:
-        drawn = torch.split(state, self._parts, 1)[4]
-        return self.standing(drawn).reshape(-1, 1, JOINTS, 3)  # type: ignore[no-any-return]
+        smooth = state[:, -DIRECTIONS - 1 : -1]  # the second filter
+        return self.standing(self.at_rest + smooth).reshape(-1, 1, JOINTS, 3)  # type: ignore[no-any-return]
 
     def sequence(self, joints: Tensor, present: Tensor) -> Tensor:
         """Frame by frame: frames without a body are not seen, as in the stream."""
@@ -212,24 +227,3 @@ class MotionTokens(StreamModule):
             state = torch.where(there > 0, advanced, state)
             frames.append(self.anonymize(frame, None, state) * there[..., None, None])
         return torch.stack(frames, 1)
-
-
-def _read(gru: nn.GRU, x: Tensor) -> Tensor:
-    """(N, 3 * hidden), what the gates and the candidate of a GRU take of its input."""
-    of_x, _, bias, _ = gru.all_weights[0]
-    return linear(x, of_x, bias)
-
-
-def _gru_step(gru: nn.GRU, read: Tensor, hidden: Tensor) -> Tensor:
-    """(N, hidden) after one step, as `nn.GRU` computes it: elementary nodes, which every runner has."""
-    _, of_hidden, _, bias = gru.all_weights[0]
-    parts = [2 * gru.hidden_size, gru.hidden_size]
-    gates, new = torch.split(read, parts, 1)
-    gates_h, new_h = torch.split(linear(hidden, of_hidden, bias), parts, 1)
-    reset, update = torch.sigmoid(gates + gates_h).chunk(2, 1)
-    return _between(torch.tanh(new + reset * new_h), hidden, update)
-
-
-def _between(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """As `torch.lerp`, which in a graph has five nodes more."""
-    return start + share * (end - start)
