@@ -103,9 +103,9 @@ class TokenNetwork(nn.Module):
         window = self.settings.window
         return Coded(hidden, self.name(self.dropout(hidden[:, window - 1 :: window])))
 
-    def seen(self, directions: Tensor, faster: Tensor) -> Tensor:
+    def seen(self, directions: Tensor, change: Tensor) -> Tensor:
         """What the encoder takes of directions, and of `_SPEED` times how they differ from those before."""
-        seen: Tensor = self.see(torch.cat([directions, faster], -1))
+        seen: Tensor = self.see(torch.cat([directions, change], -1))
         return seen.relu()
 
     def draw(self, followed: Tensor) -> Tensor:
