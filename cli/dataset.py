@@ -1,4 +1,4 @@
-"""`skelanon dataset`: imports recordings, and shows what a data set holds. Needs the `train` extra."""
+"""`skelanon dataset`: imports recordings, and shows what a data set holds."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -7,7 +7,6 @@ import typer
 
 from . import dataset_miniature, dataset_publish, dataset_show
 from .exits import Exit
-from .extras import needing_train
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -26,9 +25,9 @@ def import_(
         str | None, typer.Option(help="Of your own recordings in this format.", show_default="that of the kind")
     ] = None,
 ) -> None:
-    """Import recordings. Stopped at any point, the same command goes on where it was. Needs the `train` extra."""
-    with needing_train():
-        from skelanon.train.data.importing import import_dataset
+    """Import recordings. Stopped at any point, the same command goes on where it was."""
+    from skelanon.train.data.importing import import_dataset
+
     try:
         with progress_bar("recordings") as progress:
             import_dataset(kind, folder, out, workers=workers, licence=licence, progress=progress)
@@ -40,7 +39,7 @@ def import_(
 
 @app.command()
 def info(folder: Annotated[Path, typer.Argument(help="A folder that `skelanon dataset import` wrote.")]) -> None:
-    """Show what a data set holds, what was left out and why, and its licence. Needs the `train` extra."""
+    """Show what a data set holds, what was left out and why, and its licence."""
     _summarise(folder)
 
 
@@ -50,11 +49,11 @@ def _values(labels: "NDArray[Any] | None") -> str:
 
 
 def _summarise(folder: Path) -> None:
-    with needing_train():
-        from skelanon.train.data.store import SkeletonDataset
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from skelanon.train.data.store import SkeletonDataset
 
     dataset = SkeletonDataset(folder)
     about, published = dataset.info, dataset.info.published

@@ -5,8 +5,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .extras import needing_train
-
 
 def miniature(
     kind: Annotated[Literal["ntu", "etri"], typer.Argument(help="Whose files to imitate.")],
@@ -20,9 +18,8 @@ def miniature(
     seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
     malformed: Annotated[bool, typer.Option("--malformed", help="etri: add a recording that is cut off.")] = False,
 ) -> None:
-    """Write made-up recordings in a real data set's format, to import and train on. Needs the `train` extra."""
-    with needing_train():
-        from skelanon.train.data.miniature import write_miniature_etri, write_miniature_ntu
+    """Write made-up recordings in a real data set's format, to import and train on."""
+    from skelanon.train.data.miniature import write_miniature_etri, write_miniature_ntu
 
     if kind == "ntu" and malformed:
         raise typer.BadParameter("--malformed is for etri")

@@ -17,7 +17,7 @@ from skelanon.configs.auditing import AttackerSettings, Family
 from skelanon.sensors.body import ancestor_matrix, bone_lengths, rest_directions
 
 FRAMES = 16
-SETTINGS = AttackerSettings(families=["tcn"], seeds=[0], patience=5, max_epochs=60)
+SETTINGS = AttackerSettings(families=["tcn"], seeds=[0], patience=5, max_epochs=60, batch_size=16)
 SEE_TIME: Final[tuple[Family, ...]] = ("statistics", "tcn")
 Show = Callable[[np.random.Generator, int], Floats]
 
@@ -105,7 +105,7 @@ def test_nothing_is_told_where_nothing_is(family: Family) -> None:
 
 
 def test_networks_on_the_graph_learn() -> None:
-    settings = SETTINGS.model_copy(update={"max_epochs": 4})
+    settings = SETTINGS.model_copy(update={"max_epochs": 4, "batch_size": 8})
     assert accuracy(taught("sgn", by_size, settings)[0], by_size) > 0.9
 
 

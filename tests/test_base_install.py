@@ -50,6 +50,15 @@ def test_torch_cannot_be_imported_and_training_says_what_is_missing(tmp_path: Pa
     assert "torch is not installed: pip install 'skelanon[train]'" in " ".join(done.stderr.replace("│", " ").split())
 
 
+def test_recordings_are_imported_without_torch(tmp_path: Path) -> None:
+    made = run(SKELANON, "dataset", "miniature", "ntu", "recordings", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    done = run(SKELANON, "dataset", "import", "ntu", "recordings", "set", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == run(SKELANON, "dataset", "info", "set", cwd=tmp_path).stdout
+    assert "kept          96 sequences" in done.stdout
+
+
 def test_what_runs_is_the_wheel_and_not_the_checkout(tmp_path: Path) -> None:
     found = run(PYTHON, "-c", "import skelanon.stream as found; print(found.__file__)", cwd=tmp_path).stdout.strip()
     assert Path(found).is_relative_to(ENVIRONMENT)

@@ -84,13 +84,6 @@ def test_wrong_usage() -> None:
         assert message in done.output
 
 
-@pytest.mark.parametrize("arguments", [("import", "ntu", ".", "out"), ("info", ".")])
-def test_without_torch_it_says_what_to_install(arguments: tuple[str, ...]) -> None:
-    done = skelanon("dataset", *arguments, before="import sys; sys.modules['torch'] = None")
-    assert done.returncode == 2
-    assert "torch is not installed: pip install 'skelanon[train]'" in " ".join(done.stderr.replace("│", " ").split())
-
-
 def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
     stop = """
 import skelanon.train.data.importing as importing, signal
