@@ -3,6 +3,7 @@
 import csv
 import queue
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -28,6 +29,13 @@ from skelanon.stream.subscriber import Event, Subscriber
 pytest_plugins = ["azure_stand_in", "kinect_stand_in", "training_runs"]
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test draws of torch's random numbers does not depend on what ran before it in the process."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def _shared(name: str) -> Path:
