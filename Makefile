@@ -3,14 +3,16 @@ PIP_FLAGS ?= -q --disable-pip-version-check -c constraints.txt
 FOLDERS := configs sensors export stream train audit cli
 SOURCES := $(shell find $(FOLDERS) -name '*.py' -o -name '*.yaml' -o -name '*.onnx') setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test soak chaos lint links bundle audit-deps clean
+.PHONY: demo test pytest soak chaos lint links bundle audit-deps clean
 
 # Anonymous skeletons arriving at a subscriber: nothing but the base install and onnxruntime.
 demo: build/base/.installed
 	build/base/bin/skelanon demo
 
-# Everything: the wheel is built and installed, then linted, type-checked and tested.
-test: .venv/.installed build/base/.installed lint
+# Everything: the wheel is built and installed, then linted, type-checked and tested; with -j2, both at once.
+test: lint pytest
+
+pytest: .venv/.installed build/base/.installed links
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Hours of simulated sensor time with faults; a fleet whose parts are killed at random. docs/reliability.md has results.
