@@ -1,4 +1,8 @@
-"""Anonymizers as torch modules, preprocessing included, and how they become bundles.
+"""Data sets; anonymizers as torch modules, preprocessing included; training; how runs become bundles.
 
-Nothing is imported here: data sets are imported and looked at without torch.
+The list has the errors alone, as what else there is needs torch, and data sets are imported without it.
 """
+
+from .errors import CheckpointError, DataError, TrainingError
+
+__all__ = ["CheckpointError", "DataError", "TrainingError"]

@@ -1,4 +1,9 @@
-"""Data sets: importing recordings, storing them, splitting them, and the clips that networks are trained on.
-
-Nothing is imported here: all but `clips` does without torch.
+"""Data sets: importing recordings, storing them, splitting them; all of it without torch. `clips.py` is what networks
+are trained on.
 """
+
+from .importing import import_dataset
+from .splits import Split, split
+from .store import DatasetInfo, SkeletonDataset, SkeletonSequence
+
+__all__ = ["DatasetInfo", "SkeletonDataset", "SkeletonSequence", "Split", "import_dataset", "split"]
