@@ -39,6 +39,8 @@ def commands(text: str) -> list[list[str]]:
 
 COMMANDS = commands(README)
 ENDLESS = {"run", "subscribe", "replay"}
+ELSEWHERE = {"bench": "bench --quick"}
+"""Run whole in test_cli_bench.py, which takes as long again."""
 
 
 def free_port() -> str:
@@ -49,12 +51,16 @@ def free_port() -> str:
         return f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}"
 
 
-@pytest.mark.parametrize("command", [c[1:] for c in COMMANDS if c[1] not in ENDLESS], ids=" ".join)
+@pytest.mark.parametrize("command", [c[1:] for c in COMMANDS if c[1] not in (*ENDLESS, *ELSEWHERE)], ids=" ".join)
 def test_a_command_ends_well(command: list[str], tmp_path: Path) -> None:
     if command[0] == "export":
         pytest.importorskip("torch")
     done = subprocess.run([*SKELANON, *command], cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_run_elsewhere_is_the_command_of_the_page() -> None:
+    assert {c[1]: " ".join(c[1:]) for c in COMMANDS if c[1] in ELSEWHERE} == ELSEWHERE
 
 
 def test_the_endless_commands_work_together(tmp_path: Path) -> None:
