@@ -77,7 +77,7 @@ def test_its_frames_arrive_and_it_says_goodbye(program: Path) -> None:
         head, left, right = (joints[:, INDEX[name], 1] for name in ("Head", "HandLeft", "HandRight"))
         assert (head == np.float32(0.72)).all()
         assert (left == np.float32(-0.18)).all()
-        assert np.ptp(right) > 0.3, "it is the right hand that is raised"
+        assert np.ptp(right) > 0.17, "it is the right hand that is raised: 0.9 |sin t|, from any moment on"
         assert (joints[:, INDEX["ShoulderLeft"], 0] < joints[:, INDEX["ShoulderRight"], 0]).all()
         with pytest.raises(Interruption, match="the sender has ended"):
             frames_of(sensor, 1000)

@@ -45,7 +45,7 @@ uint64_t see(std::vector<Body>& bodies) {
     Body body{1, {}, {}};
     std::memcpy(body.joints, pose, sizeof pose);
     std::memset(body.tracking, 2, sizeof body.tracking);
-    const float raised = 0.9f * std::fabs(std::sin(now_ns() * 1e-9f));
+    const float raised = 0.9f * static_cast<float>(std::fabs(std::sin(now_ns() * 1e-9)));
     for (int joint : {10, 11, 23, 24}) body.joints[joint][1] += raised;  // WristRight, HandRight, its tip and thumb
     bodies = {body};
     return now_ns();
